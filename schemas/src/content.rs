@@ -1,0 +1,108 @@
+//! Step 11 of verification: whether a document's content fits the profile. The
+//! cloud asks before it signs, the device asks again before it acts.
+
+use crate::document::{Document, FunctionPlan};
+use crate::ids::FunctionName;
+use crate::limits::{CANDIDATES_MAX, INLINE_MODULE_BYTES_MAX, INLINE_MODULES_BYTES_MAX};
+use crate::profile::{Bounds, Budget, Function, Profile};
+use crate::reason::{Reason, Refusal};
+
+/// Checks functions, slots, bounds, budgets and config against the profile.
+///
+/// # Errors
+/// The first thing that does not fit, naming the place.
+pub fn check(document: &Document, profile: &Profile) -> Result<(), Refusal> {
+    for (name, plan) in &document.functions {
+        check_plan(document, plan, function(profile, name)?, profile)
+            .map_err(|refusal| refusal.at(format!("functions.{name}")))?;
+    }
+    check_inline(document)?;
+    profile.check_config(&document.config)
+}
+
+/// The profile's function of this name.
+///
+/// # Errors
+/// [`Reason::UnknownFunction`], listing those that exist.
+pub fn function<'a>(profile: &'a Profile, name: &FunctionName) -> Result<&'a Function, Refusal> {
+    profile.functions.get(name).ok_or_else(|| {
+        let known: Vec<&str> = profile.functions.keys().map(FunctionName::as_str).collect();
+        let detail = format!(
+            "profile `{}` has no function `{name}`; it has {}",
+            profile.name,
+            known.join(", ")
+        );
+        Refusal::new(Reason::UnknownFunction, detail)
+    })
+}
+
+fn check_plan(
+    document: &Document,
+    plan: &FunctionPlan,
+    function: &Function,
+    profile: &Profile,
+) -> Result<(), Refusal> {
+    if plan.candidates.len() > CANDIDATES_MAX {
+        let detail = format!("{} candidates, at most {CANDIDATES_MAX}", plan.candidates.len());
+        return Err(Refusal::new(Reason::TooLarge, detail));
+    }
+    for slot in plan.slots() {
+        if !document.modules.contains_key(&slot.module) {
+            let detail = format!("module {} is not listed in `modules`", slot.module);
+            return Err(Refusal::new(Reason::ModuleMissing, detail));
+        }
+    }
+    for name in plan.bounds.keys() {
+        if !function.outputs.contains(name) {
+            let detail = format!("bounds.{name}: not an output of this function");
+            return Err(Refusal::new(Reason::UnknownOutput, detail));
+        }
+        bounds_of(plan, profile, name)?;
+    }
+    budget_of(plan, function).map(|_| ())
+}
+
+/// The bounds in force for one output: the firmware's, narrowed by the document.
+///
+/// # Errors
+/// [`Reason::BoundsWidened`] when the document would widen them.
+pub fn bounds_of(
+    plan: &FunctionPlan,
+    profile: &Profile,
+    output: &crate::ids::SignalName,
+) -> Result<Option<Bounds>, Refusal> {
+    let firmware = profile.outputs.get(output).and_then(|output| output.bounds);
+    let Some(by) = plan.bounds.get(output) else { return Ok(firmware) };
+    let widened =
+        |what: &str| Refusal::new(Reason::BoundsWidened, format!("bounds.{output}: {what}"));
+    let firmware = firmware.ok_or_else(|| widened("the profile has no bounds to narrow"))?;
+    let narrowed = firmware
+        .narrow(by)
+        .ok_or_else(|| widened(&format!("{by:?} is not inside the firmware's {firmware:?}")))?;
+    Ok(Some(narrowed))
+}
+
+/// The budget in force: the profile's, or a smaller one of the document.
+///
+/// # Errors
+/// [`Reason::BudgetExceeded`] when the document asks for more.
+pub fn budget_of(plan: &FunctionPlan, function: &Function) -> Result<Budget, Refusal> {
+    let Some(asked) = plan.budget else { return Ok(function.budget) };
+    if asked.fuel > function.budget.fuel || asked.memory_bytes > function.budget.memory_bytes {
+        let detail = format!("budget: {asked:?} is above the profile's {:?}", function.budget);
+        return Err(Refusal::new(Reason::BudgetExceeded, detail));
+    }
+    Ok(asked)
+}
+
+fn check_inline(document: &Document) -> Result<(), Refusal> {
+    let sizes = || document.modules.values().filter_map(|m| m.inline.as_ref()).map(|b| b.0.len());
+    let all: usize = sizes().sum();
+    if sizes().any(|size| size > INLINE_MODULE_BYTES_MAX) || all > INLINE_MODULES_BYTES_MAX {
+        let detail = format!(
+            "inline modules: at most {INLINE_MODULE_BYTES_MAX} bytes each and {INLINE_MODULES_BYTES_MAX} together"
+        );
+        return Err(Refusal::new(Reason::TooLarge, detail));
+    }
+    Ok(())
+}

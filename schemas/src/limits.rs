@@ -1,0 +1,58 @@
+//! Our own caps on everything, in one file, the unit last in each name.
+//!
+//! Caps hold before allocation: a peer that sends more is refused with
+//! [`Reason::TooLarge`](crate::Reason::TooLarge) and nothing is parsed.
+
+/// The largest envelope of a desired document.
+pub const DOCUMENT_BYTES_MAX: usize = 256 * 1024;
+/// The largest module that travels inside a document.
+pub const INLINE_MODULE_BYTES_MAX: usize = 16 * 1024;
+/// All inline modules of one document together, so that their base64 leaves
+/// room for the rest of the document inside its envelope, which is base64 again.
+pub const INLINE_MODULES_BYTES_MAX: usize = 96 * 1024;
+/// The largest module.
+pub const MODULE_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// The largest profile file.
+pub const PROFILE_BYTES_MAX: usize = 128 * 1024;
+/// The largest trust root envelope.
+pub const TRUST_ROOT_BYTES_MAX: usize = 64 * 1024;
+/// The largest reported document.
+pub const REPORTED_BYTES_MAX: usize = 64 * 1024;
+/// The largest batch of results.
+pub const RESULTS_BYTES_MAX: usize = 256 * 1024;
+/// The largest acknowledgement envelope.
+pub const ACK_BYTES_MAX: usize = 32 * 1024;
+/// The largest online/offline status.
+pub const STATUS_BYTES_MAX: usize = 1024;
+/// The largest MQTT packet either side accepts: a module and its header.
+pub const MQTT_PACKET_BYTES_MAX: usize = MODULE_BYTES_MAX + 64 * 1024;
+/// The largest JSON body of the HTTP API.
+pub const HTTP_JSON_BYTES_MAX: usize = 1024 * 1024;
+/// The deepest nesting of arrays and objects in any JSON that we accept.
+pub const JSON_DEPTH_MAX: usize = 32;
+/// The largest integer magnitude in JSON: beyond it a double loses whole numbers (RFC 7493).
+pub const JSON_INTEGER_MAX: i64 = (1 << 53) - 1;
+/// Elements in one list signal, unless the profile says less.
+pub const LIST_ITEMS_MAX: usize = 4096;
+/// Bytes in one string value.
+pub const STRING_BYTES_MAX: usize = 4096;
+/// Candidates beside one active function.
+pub const CANDIDATES_MAX: usize = 4;
+/// Functions in one profile.
+pub const FUNCTIONS_MAX: usize = 16;
+/// How far one document may move the version on: a stolen key cannot burn the counter.
+pub const VERSION_STEP_MAX: u64 = 1_000_000;
+/// How far one document may move the device's time floor on, in milliseconds (400 days).
+pub const TIME_STEP_MS_MAX: u64 = 400 * 24 * 3600 * 1000;
+/// Signatures in one envelope.
+pub const SIGNATURES_MAX: usize = 16;
+/// Sequences in one acknowledgement.
+pub const ACK_SEQUENCES_MAX: usize = 512;
+/// Default cap on the device's outbox.
+pub const OUTBOX_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+const _: () = assert!(INLINE_MODULE_BYTES_MAX <= INLINE_MODULES_BYTES_MAX);
+// base64 inside base64 grows by 16/9.
+const _: () = assert!(INLINE_MODULES_BYTES_MAX * 16 / 9 < DOCUMENT_BYTES_MAX);
+const _: () = assert!(MODULE_BYTES_MAX < MQTT_PACKET_BYTES_MAX);
+const _: () = assert!(RESULTS_BYTES_MAX < MQTT_PACKET_BYTES_MAX);
