@@ -160,6 +160,7 @@ impl From<InlineBytes> for String {
 pub struct Reporting {
     /// One summary per function and module after this many ticks.
     #[schemars(range(min = 1))]
+    #[serde(deserialize_with = "crate::strict::at_least_one")]
     pub summary_ticks: u32,
     /// One evaluation in this many is reported as a record; 0 for none.
     pub record_every: u32,

@@ -49,7 +49,9 @@ impl PublicKey {
     /// # Errors
     /// [`KeyError`] for anything but one Ed25519 or P-256 public key.
     pub fn from_pem(text: &str) -> Result<PublicKey, KeyError> {
-        let pem = pem::parse(text).map_err(|error| KeyError(error.to_string()))?;
+        let found = pem::parse_many(text).map_err(|error| KeyError(error.to_string()))?;
+        let [pem] = <[pem::Pem; 1]>::try_from(found)
+            .map_err(|found| KeyError(format!("{} PEM blocks", found.len())))?;
         if pem.tag() != "PUBLIC KEY" {
             return Err(KeyError(format!("found `BEGIN {}`", pem.tag())));
         }

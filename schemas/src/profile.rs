@@ -259,6 +259,7 @@ fn default_hold_ticks_max() -> u32 {
 pub struct Budget {
     /// Fuel of the call, instantiation apart.
     #[schemars(range(min = 1))]
+    #[serde(deserialize_with = "crate::strict::at_least_one")]
     pub fuel: u64,
     /// Linear memory and tables, in bytes.
     pub memory_bytes: u64,

@@ -5,6 +5,7 @@
 //! itself keeps the last of duplicate keys in maps and turns integers of 2^64
 //! and over into floats, hence the walk before the type is built.
 
+use serde::Deserialize;
 use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use std::{cell::RefCell, collections::BTreeSet, fmt};
 
@@ -82,13 +83,27 @@ pub fn parse<T: DeserializeOwned>(bytes: &[u8], bytes_max: usize) -> Result<T, P
     let mut json = serde_json::Deserializer::from_slice(bytes);
     serde_path_to_error::deserialize(&mut json).map_err(|error| ParseError::Schema {
         path: error.path().to_string(),
-        message: without_position(&error.inner().to_string()),
+        message: without_position(error.inner()),
     })
 }
 
 /// serde_json appends " at line L column C", which is noise beside a path.
-fn without_position(message: &str) -> String {
-    message.split(" at line ").next().unwrap_or(message).to_owned()
+fn without_position(error: &serde_json::Error) -> String {
+    let position = format!(" at line {} column {}", error.line(), error.column());
+    let message = error.to_string();
+    message.strip_suffix(&position).unwrap_or(&message).to_owned()
+}
+
+/// For a field whose JSON Schema has a minimum of 1: zero is refused where it is read.
+pub(crate) fn at_least_one<'de, D: Deserializer<'de>, N>(json: D) -> Result<N, D::Error>
+where
+    N: Deserialize<'de> + Default + PartialEq,
+{
+    let number = N::deserialize(json)?;
+    if number == N::default() {
+        return Err(serde::de::Error::custom("0 where at least 1 belongs"));
+    }
+    Ok(number)
 }
 
 fn check_structure(bytes: &[u8]) -> Result<(), ParseError> {
@@ -98,7 +113,7 @@ fn check_structure(bytes: &[u8]) -> Result<(), ParseError> {
     match (found.into_inner(), walked) {
         (Some(error), _) => Err(error),
         (None, Err(error)) if error.to_string().starts_with("number out of range") => {
-            Err(ParseError::NumberOutOfRange { text: error.to_string() })
+            Err(ParseError::NumberOutOfRange { text: number_at(bytes, &error) })
         }
         (None, Err(error)) => Err(ParseError::Malformed { message: error.to_string() }),
         (None, Ok(())) => Ok(()),
@@ -175,6 +190,16 @@ impl<'de> Visitor<'de> for Walk<'_> {
         }
         Ok(())
     }
+}
+
+/// The number literal at which serde_json stopped.
+fn number_at(bytes: &[u8], error: &serde_json::Error) -> String {
+    let line = bytes.split(|&byte| byte == b'\n').nth(error.line().saturating_sub(1));
+    let line = line.unwrap_or_default();
+    let is_number = |byte: &u8| matches!(byte, b'-' | b'+' | b'.' | b'e' | b'E' | b'0'..=b'9');
+    let before = &line[..error.column().saturating_sub(1).min(line.len())];
+    let start = before.iter().rposition(|byte| !is_number(byte)).map_or(0, |at| at + 1);
+    line[start..].iter().take_while(|byte| is_number(byte)).take(40).map(|&b| b as char).collect()
 }
 
 /// Finds integer literals outside +-(2^53-1). The text is grammatical by now,

@@ -22,6 +22,7 @@ pub struct TrustRoot {
     pub fleet: FleetId,
     /// One higher with each root.
     #[schemars(range(min = 1))]
+    #[serde(deserialize_with = "crate::strict::at_least_one")]
     pub version: u64,
     /// Raised to recover from a version that was burnt by a stolen key.
     pub epoch: u64,
@@ -73,6 +74,7 @@ pub struct Role {
     pub keys: Vec<PublicKey>,
     /// How many distinct keys must have signed; at least 1.
     #[schemars(range(min = 1, max = 16))]
+    #[serde(deserialize_with = "crate::strict::at_least_one")]
     pub threshold: usize,
 }
 

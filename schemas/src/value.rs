@@ -128,9 +128,10 @@ impl ValueType {
             let number = match value {
                 Value::Int(number) => *number,
                 Value::Text(digits) if matches!(self, ValueType::U64 | ValueType::S64) => {
-                    match digits.parse() {
-                        Ok(number) => number,
-                        Err(_) => return wrong("a string"),
+                    match digits.parse::<i128>() {
+                        // One text for one number: no `+5`, `-0` or `007`.
+                        Ok(number) if number.to_string() == *digits => number,
+                        _ => return wrong("a string"),
                     }
                 }
                 other => return wrong(other.kind()),
@@ -145,11 +146,17 @@ impl ValueType {
             (ValueType::Bool, Value::Bool(_)) => Ok(value.clone()),
             (ValueType::F64, Value::Float(_)) => Ok(value.clone()),
             #[expect(clippy::cast_possible_truncation, reason = "an f32 is what was asked for")]
-            (ValueType::F32, Value::Float(number)) => Ok(Value::Float(f64::from(*number as f32))),
-            #[expect(clippy::cast_precision_loss, reason = "a JSON integer is below 2^53")]
-            (ValueType::F64 | ValueType::F32, Value::Int(number)) => {
-                Ok(Value::Float(*number as f64))
+            (ValueType::F32, Value::Float(number)) => {
+                let single = *number as f32;
+                if number.is_finite() && !single.is_finite() {
+                    return wrong(&format!("{number}"));
+                }
+                Ok(Value::Float(f64::from(single)))
             }
+            #[expect(clippy::cast_precision_loss, reason = "an f32 is what was asked for")]
+            (ValueType::F32, Value::Int(number)) => Ok(Value::Float(f64::from(*number as f32))),
+            #[expect(clippy::cast_precision_loss, reason = "a JSON integer is below 2^53")]
+            (ValueType::F64, Value::Int(number)) => Ok(Value::Float(*number as f64)),
             (ValueType::Char, Value::Text(text)) if text.chars().count() == 1 => Ok(value.clone()),
             (ValueType::String, Value::Text(text)) => {
                 if text.len() > STRING_BYTES_MAX {

@@ -90,6 +90,18 @@ pub fn verify<T: Payload + DeserializeOwned>(
     bytes: &[u8],
     role: &Role,
 ) -> Result<Verified<T>, VerifyError> {
+    let (envelope, payload) = open::<T>(bytes)?;
+    // Step 5: enough distinct keys.
+    check_threshold(&envelope, &payload, role)?;
+    // Step 6: only now is the payload parsed, from the buffer that was verified.
+    Ok(Verified {
+        digest: Digest::of(&payload),
+        payload: strict::parse(&payload, T::ENVELOPE_BYTES_MAX).map_err(VerifyError::Payload)?,
+    })
+}
+
+/// Steps 1 to 4: the envelope, and its payload's bytes that nobody has vouched for yet.
+fn open<T: Payload>(bytes: &[u8]) -> Result<(Envelope, Vec<u8>), VerifyError> {
     // Steps 1 and 2: size and form of the envelope.
     let envelope: Envelope =
         strict::parse(bytes, T::ENVELOPE_BYTES_MAX).map_err(VerifyError::Envelope)?;
@@ -104,13 +116,7 @@ pub fn verify<T: Payload + DeserializeOwned>(
     let payload = STANDARD
         .decode(&envelope.payload)
         .map_err(|_| VerifyError::Base64 { what: "the payload" })?;
-    // Step 5: enough distinct keys.
-    check_threshold(&envelope, &payload, role)?;
-    // Step 6: only now is the payload parsed, from the buffer that was verified.
-    Ok(Verified {
-        digest: Digest::of(&payload),
-        payload: strict::parse(&payload, T::ENVELOPE_BYTES_MAX).map_err(VerifyError::Payload)?,
-    })
+    Ok((envelope, payload))
 }
 
 /// Opens the first trust root, the one that comes with the firmware: it must be
@@ -119,11 +125,7 @@ pub fn verify<T: Payload + DeserializeOwned>(
 /// # Errors
 /// The first step that fails.
 pub fn verify_first_root(bytes: &[u8]) -> Result<Verified<TrustRoot>, VerifyError> {
-    let envelope: Envelope =
-        strict::parse(bytes, TrustRoot::ENVELOPE_BYTES_MAX).map_err(VerifyError::Envelope)?;
-    let claimed = STANDARD
-        .decode(&envelope.payload)
-        .map_err(|_| VerifyError::Base64 { what: "the payload" })?;
+    let (_, claimed) = open::<TrustRoot>(bytes)?;
     let claimed: TrustRoot =
         strict::parse(&claimed, TrustRoot::ENVELOPE_BYTES_MAX).map_err(VerifyError::Payload)?;
     verify(bytes, &claimed.roles.root)

@@ -1,0 +1,116 @@
+//! Steps 7 to 11 of verification: whether a verified document is for this
+//! device, newer than all before it, and fits the firmware.
+
+use alloc::format;
+use gnomon_schemas::document::Document;
+use gnomon_schemas::limits::VERSION_STEP_MAX;
+use gnomon_schemas::profile::Profile;
+use gnomon_schemas::verify::Verified;
+use gnomon_schemas::{DeviceId, Digest, FleetId, Reason, Refusal, Version, content};
+use serde::{Deserialize, Serialize};
+
+/// Who this device is: from its firmware and its provisioning, never from the cloud.
+#[derive(Debug, Clone)]
+pub struct Identity {
+    /// The fleet.
+    pub fleet: FleetId,
+    /// The device.
+    pub device: DeviceId,
+    /// The firmware's profile.
+    pub profile: Profile,
+    /// The digest of the profile's file.
+    pub profile_digest: Digest,
+}
+
+/// The highest accepted document: nothing at or below it acts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Floor {
+    /// The trust root's epoch.
+    pub epoch: u64,
+    /// The version.
+    pub version: Version,
+    /// The digest of the payload that was accepted.
+    pub digest: Digest,
+}
+
+/// How a document stands to the floor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    /// Above it.
+    Newer,
+    /// The very document that was accepted.
+    Same,
+}
+
+/// Judges a verified document.
+///
+/// # Errors
+/// The first step that fails.
+pub fn accept(
+    document: &Verified<Document>,
+    identity: &Identity,
+    floor: Option<&Floor>,
+    lowest_ms: u64,
+) -> Result<Order, Refusal> {
+    check_address(document.payload(), identity)?;
+    let order = check_order(document, floor)?;
+    if order == Order::Same {
+        return Ok(order);
+    }
+    // Step 10: expired before the earliest time that it can be.
+    let expires = document.payload().expires_at_ms;
+    if expires <= lowest_ms {
+        let detail = format!("expired at {expires} ms, it is at least {lowest_ms} ms");
+        return Err(Refusal::new(Reason::Expired, detail));
+    }
+    // Step 11.
+    content::check(document.payload(), &identity.profile)?;
+    Ok(order)
+}
+
+/// Step 7: the address.
+///
+/// # Errors
+/// [`Reason::WrongFleet`], [`Reason::WrongDevice`] or [`Reason::WrongProfile`].
+pub fn check_address(document: &Document, identity: &Identity) -> Result<(), Refusal> {
+    if document.fleet != identity.fleet {
+        let detail = format!("for fleet `{}`, this is `{}`", document.fleet, identity.fleet);
+        return Err(Refusal::new(Reason::WrongFleet, detail));
+    }
+    if document.device != identity.device {
+        let detail = format!("for device `{}`, this is `{}`", document.device, identity.device);
+        return Err(Refusal::new(Reason::WrongDevice, detail));
+    }
+    if document.profile != identity.profile_digest {
+        let (made, has) = (document.profile.short(), identity.profile_digest.short());
+        let detail = format!("made for profile {made}, the firmware's is {has}");
+        return Err(Refusal::new(Reason::WrongProfile, detail));
+    }
+    Ok(())
+}
+
+/// Steps 8 and 9: the order.
+fn check_order(document: &Verified<Document>, floor: Option<&Floor>) -> Result<Order, Refusal> {
+    let Some(floor) = floor else { return Ok(Order::Newer) };
+    let (epoch, version) = (document.payload().epoch, document.payload().version);
+    if (epoch, version) == (floor.epoch, floor.version) {
+        if *document.digest() == floor.digest {
+            return Ok(Order::Same);
+        }
+        let detail = format!("version {version} was accepted with other content");
+        return Err(Refusal::new(Reason::Equivocation, detail));
+    }
+    if (epoch, version) < (floor.epoch, floor.version) {
+        let detail = format!(
+            "version {version} of epoch {epoch} is not above {} of epoch {}",
+            floor.version, floor.epoch
+        );
+        return Err(Refusal::new(Reason::Rollback, detail));
+    }
+    let step = version.get().saturating_sub(floor.version.get());
+    if epoch == floor.epoch && step > VERSION_STEP_MAX {
+        let detail = format!("version {version} is {step} above {}", floor.version);
+        return Err(Refusal::new(Reason::FastForward, detail));
+    }
+    Ok(Order::Newer)
+}

@@ -1,0 +1,28 @@
+//! Every decision of the agent, pure: an [`Event`] in, [`Effect`]s out, time is
+//! an argument.
+//!
+//! In the order of the pipeline: [`accept`] judges a document, [`agent`] plans
+//! and drives it to activation, [`clamp`] makes the only values that reach an
+//! actuator, [`tally`] counts what was done. [`message`] is what the agent's two
+//! halves say to each other.
+//!
+//! This crate knows no socket, file, clock, thread, database or engine.
+
+#![no_std]
+
+extern crate alloc;
+
+pub mod accept;
+pub mod agent;
+pub mod clamp;
+pub mod message;
+pub mod refusals;
+pub mod tally;
+pub mod time;
+
+mod pending;
+
+pub use accept::{Floor, Identity};
+pub use agent::{Agent, Effect, Event, Stored};
+pub use clamp::{Clamped, Guard};
+pub use time::Monotonic;

@@ -1,0 +1,112 @@
+//! Hot-water draws of a household, minute by minute.
+//!
+//! Owns the repeated pattern, its file format and how households differ from each other.
+//! Refuses to know the tank the water comes from.
+
+use std::path::Path;
+
+use super::WorldError;
+use super::csv;
+
+/// Minute of the day at which the pattern's time zero falls: 05:00. The test procedure counts
+/// from the start of a test, not from midnight; starting in the early morning puts its three
+/// clusters at 05:00-07:00, 15:30-18:00 and 21:00-22:15, before the shift of each device.
+pub const PATTERN_START_MINUTE: u64 = 300;
+/// Largest shift of a device's day, minutes.
+pub const SHIFT_MINUTES_MAX: u64 = 240;
+
+const HEADER: &str = "Time,Water Heating (L/min),Zone Temperature (C),Mains Temperature (C)";
+pub(super) const DAY_MINUTES: usize = 1440;
+
+/// What a household does to its tank in one minute.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Draw {
+    /// Hot water taken, litres.
+    pub litres: f64,
+    /// Temperature of the cold water, degrees Celsius.
+    pub mains_c: f64,
+    /// Temperature of the room, degrees Celsius.
+    pub ambient_c: f64,
+}
+
+/// How one household differs from the pattern.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct DeviceVariation {
+    /// How much later than the pattern its day runs, minutes.
+    pub shift_minutes: u64,
+    /// Its volume per draw as a multiple of the pattern's.
+    pub scale: f64,
+}
+
+impl DeviceVariation {
+    /// The pattern as it is.
+    pub const NONE: Self = Self { shift_minutes: 0, scale: 1.0 };
+
+    /// The household of a device: shift 0 to 240 minutes, scale 0.8 to 1.2, always the same for
+    /// the same index.
+    pub fn of(device_index: u64) -> Self {
+        let mixed = splitmix64(device_index);
+        Self {
+            shift_minutes: (mixed >> 32) % (SHIFT_MINUTES_MAX + 1),
+            scale: 0.8 + 0.4 * ((mixed & 0xffff) as f64 / 65_535.0),
+        }
+    }
+}
+
+/// The finalizer of SplitMix64 (Steele, Lea and Flood 2014): spreads neighbouring indices.
+fn splitmix64(index: u64) -> u64 {
+    let mut z = index.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+/// Draws of whole days, repeated for ever.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct DrawTable {
+    minutes: Vec<Draw>,
+}
+
+impl DrawTable {
+    /// A table from whole days; the caller has checked the length.
+    pub(super) fn new(minutes: Vec<Draw>) -> Self {
+        Self { minutes }
+    }
+
+    pub(super) fn at(&self, device: DeviceVariation, minute_index: u64) -> Draw {
+        let period = self.minutes.len() as u64;
+        let late = (PATTERN_START_MINUTE + device.shift_minutes) % period;
+        let minute = (minute_index % period + period - late) % period;
+        let draw = self.minutes[minute as usize];
+        Draw { litres: draw.litres * device.scale, ..draw }
+    }
+}
+
+/// Reads a draw file: one line per minute, whole days.
+pub(super) fn load(path: &Path) -> Result<DrawTable, WorldError> {
+    let text = csv::read(path)?;
+    let rows = csv::rows(path, &text, HEADER)?;
+    if rows.is_empty() || !rows.len().is_multiple_of(DAY_MINUTES) {
+        return Err(WorldError::Short {
+            path: path.to_owned(),
+            found: rows.len(),
+            per_day: DAY_MINUTES,
+            days_min: 1,
+        });
+    }
+    let mut minutes = Vec::with_capacity(rows.len());
+    for (index, row) in rows.iter().enumerate() {
+        let [time, litres, ambient, mains] = row.fields()?;
+        let minute = index % DAY_MINUTES;
+        let clock = format!("{}:{:02}", minute / 60, minute % 60);
+        if time.rsplit(' ').next() != Some(clock.as_str()) {
+            return Err(row.out_of_sequence(clock, time.to_owned()));
+        }
+        minutes.push(Draw {
+            litres: row.number("Water Heating (L/min)", litres, 0.0, 60.0)?,
+            ambient_c: row.number("Zone Temperature (C)", ambient, -40.0, 60.0)?,
+            mains_c: row.number("Mains Temperature (C)", mains, 0.0, 40.0)?,
+        });
+    }
+    Ok(DrawTable::new(minutes))
+}
