@@ -45,6 +45,7 @@ impl Tally {
             from_ms: 0,
             to_ms: 0,
             ticks: 0,
+            missed: 0,
             evaluations: 0,
             faults: BTreeMap::new(),
             skipped: 0,
@@ -65,6 +66,11 @@ impl Tally {
         }
         self.summary.to_ms = at_ms;
         self.summary.ticks += 1;
+    }
+
+    /// Counts ticks that the device skipped.
+    pub fn missed(&mut self, ticks: u64) {
+        self.summary.missed += ticks;
     }
 
     /// Counts a tick at which the candidate was not called.

@@ -1,0 +1,201 @@
+//! The planner: network, keys and store around the core's decisions.
+
+pub mod mqtt;
+pub mod outbox;
+pub mod store;
+
+use gnomon_agent_core::agent::Transaction;
+use gnomon_agent_core::message::ToRunner;
+use gnomon_agent_core::{Agent, Effect, Event, Monotonic};
+use gnomon_schemas::limits::REPORTED_BYTES_MAX;
+use gnomon_schemas::reported::Reported;
+use gnomon_schemas::topics::Channel;
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::sync::{mpsc, watch};
+
+use crate::frames::FrameSender;
+use mqtt::Bus;
+use outbox::Outbox;
+use store::{Store, StoreError};
+
+/// How often the core is told that time has passed.
+const CLOCK: Duration = Duration::from_secs(1);
+
+/// The shell around the core.
+pub struct Planner {
+    agent: Agent,
+    shell: Shell,
+}
+
+struct Shell {
+    start: Instant,
+    events: mpsc::Receiver<Event>,
+    /// Events that effects brought about: they come before what the network brings.
+    own: VecDeque<Event>,
+    stop: watch::Receiver<bool>,
+    clock: tokio::time::Interval,
+    bus: Bus,
+    store: Arc<Mutex<Store>>,
+    outbox: Outbox,
+    runner: FrameSender<ToRunner>,
+    /// The last report, while it has found no room on the bus.
+    unsent_report: Option<Vec<u8>>,
+}
+
+impl Planner {
+    /// A planner whose parts are connected.
+    pub fn new(
+        agent: Agent,
+        store: Store,
+        bus: Bus,
+        runner: FrameSender<ToRunner>,
+        events: mpsc::Receiver<Event>,
+        stop: watch::Receiver<bool>,
+    ) -> Planner {
+        let mut clock = tokio::time::interval(CLOCK);
+        clock.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let shell = Shell {
+            start: Instant::now(),
+            events,
+            own: VecDeque::new(),
+            stop,
+            clock,
+            bus,
+            store: Arc::new(Mutex::new(store)),
+            outbox: Outbox::default(),
+            runner,
+            unsent_report: None,
+        };
+        Planner { agent, shell }
+    }
+
+    /// The agent's loop, until it is told to stop or the runner is gone.
+    ///
+    /// # Errors
+    /// When the store cannot be read at the start.
+    pub async fn run(mut self) -> Result<(), StoreError> {
+        let stored = self.shell.with_store(|store| store.stored()).await?;
+        self.shell.own.push_back(Event::Started(stored));
+        while let Some(event) = self.shell.next_event().await {
+            if matches!(event, Event::Connected) {
+                self.shell.bus.greet();
+                self.shell.outbox.reconnected();
+            }
+            for effect in self.agent.apply(self.shell.now(), event) {
+                self.shell.perform(effect).await;
+            }
+        }
+        self.shell.bus.leave().await;
+        Ok(())
+    }
+}
+
+impl Shell {
+    fn now(&self) -> Monotonic {
+        Monotonic(u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX))
+    }
+
+    async fn next_event(&mut self) -> Option<Event> {
+        if let Some(event) = self.own.pop_front() {
+            return Some(event);
+        }
+        if *self.stop.borrow() {
+            return None;
+        }
+        tokio::select! {
+            event = self.events.recv() => event,
+            _ = self.clock.tick() => Some(Event::Clock),
+            _ = self.stop.changed() => None,
+        }
+    }
+
+    async fn perform(&mut self, effect: Effect) {
+        match effect {
+            Effect::FetchModule(digest) => self.bus.fetch(digest),
+            Effect::ForgetModule(digest) => self.bus.forget(&digest),
+            Effect::Runner(message) => self.tell_runner(*message),
+            Effect::Persist(change) => self.persist(*change).await,
+            Effect::Report(reported) => self.report(&reported),
+            Effect::Append(results) => {
+                let written = self.with_store(move |store| store.append(&results)).await;
+                log_failure("results could not be kept", written);
+            }
+            Effect::Delete(boot, sequences) => {
+                self.outbox.acknowledged(sequences.len());
+                let deleted = self.with_store(move |store| store.delete(&boot, &sequences)).await;
+                log_failure("acknowledged results could not be deleted", deleted);
+            }
+            Effect::Send => self.send().await,
+        }
+    }
+
+    fn tell_runner(&self, message: ToRunner) {
+        // The runner reads at once but while it admits; a queue that is full after
+        // hundreds of frames means that it is gone, and the event stream ends too.
+        if let Err(error) = self.runner.try_send(message) {
+            tracing::error!(%error, "the runner does not listen");
+        }
+    }
+
+    async fn persist(&mut self, change: Transaction) {
+        let version = change.floor.version;
+        let outcome = self.with_store(move |store| store.persist(&change)).await;
+        self.own.push_back(Event::Persisted(version, outcome.map_err(|e| e.to_string())));
+    }
+
+    fn report(&mut self, reported: &Reported) {
+        match serde_json::to_vec(reported) {
+            Ok(bytes) if bytes.len() <= REPORTED_BYTES_MAX => self.unsent_report = Some(bytes),
+            Ok(bytes) => tracing::error!(bytes = bytes.len(), "the report is over its cap"),
+            Err(error) => tracing::error!(%error, "the report has no JSON form"),
+        }
+        self.send_report();
+    }
+
+    fn send_report(&mut self) {
+        if let Some(report) = self.unsent_report.take()
+            && !self.bus.publish(Channel::Reported, true, report.clone())
+        {
+            self.unsent_report = Some(report);
+        }
+    }
+
+    async fn send(&mut self) {
+        self.send_report();
+        let Some((after, limit)) = self.outbox.ask(Instant::now()) else { return };
+        let waiting = match self.with_store(move |store| store.waiting(after, limit)).await {
+            Ok(waiting) => waiting,
+            Err(error) => {
+                tracing::error!(%error, "the outbox cannot be read");
+                return;
+            }
+        };
+        for batch in waiting {
+            if !self.bus.publish(Channel::Results, false, batch.bytes) {
+                return;
+            }
+            self.outbox.sent(batch.id);
+        }
+    }
+
+    /// SQLite waits for the disk; the runtime's threads must not.
+    async fn with_store<T, F>(&self, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Store) -> Result<T, StoreError> + Send + 'static,
+    {
+        let store = Arc::clone(&self.store);
+        let done = tokio::task::spawn_blocking(move || {
+            work(&mut store.lock().unwrap_or_else(PoisonError::into_inner))
+        });
+        done.await.unwrap_or_else(|error| Err(StoreError::Foreign(error.to_string())))
+    }
+}
+
+fn log_failure(what: &str, outcome: Result<(), StoreError>) {
+    if let Err(error) = outcome {
+        tracing::error!(%error, "{what}");
+    }
+}

@@ -1,0 +1,165 @@
+//! The agent's MQTT connection: what comes becomes events, what goes never waits.
+//!
+//! MQTT 3.1.1 semantics, QoS 1, clean sessions: order, deduplication and
+//! acknowledgement are ours, so nothing depends on what a broker remembers.
+
+use gnomon_agent_core::Event;
+use gnomon_schemas::limits::MQTT_PACKET_BYTES_MAX;
+use gnomon_schemas::reported::{Status, StatusSchema};
+use gnomon_schemas::topics::{Channel, Topic};
+use gnomon_schemas::{BootId, DeviceId, Digest, FleetId};
+use rumqttc::{AsyncClient, Broker, EventLoop, LastWill, MqttOptions, Packet, PublishOptions, QoS};
+use std::collections::BTreeSet;
+use std::time::Duration;
+use tokio::sync::mpsc;
+
+/// Requests that may wait for the network; with more, the caller comes again.
+const REQUESTS_MAX: usize = 256;
+/// How often each side makes sure that the other is there.
+const KEEP_ALIVE_S: u16 = 30;
+/// The first and the longest pause before a reconnection.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(30));
+
+/// The sending side of the connection.
+pub struct Bus {
+    client: AsyncClient,
+    fleet: FleetId,
+    device: DeviceId,
+    boot: BootId,
+    fetching: BTreeSet<Digest>,
+}
+
+impl Bus {
+    /// Starts to connect, and goes on doing so for ever; events go to `events`.
+    ///
+    /// # Errors
+    /// When the client refuses its own options.
+    pub fn start(
+        (host, port): (&str, u16),
+        (fleet, device, boot): (FleetId, DeviceId, BootId),
+        events: mpsc::Sender<Event>,
+    ) -> Result<Bus, rumqttc::ClientBuildError> {
+        let status = Topic::Device(fleet.clone(), device.clone(), Channel::Status).to_string();
+        let gone = status_bytes(&device, &boot, false);
+        let mut options = MqttOptions::builder(device.as_str(), Broker::tcp(host, port))
+            .keep_alive(KEEP_ALIVE_S)
+            .clean_session(true)
+            .max_packet_size(MQTT_PACKET_BYTES_MAX, MQTT_PACKET_BYTES_MAX)
+            .build();
+        options.set_last_will(LastWill::new(status, gone, QoS::AtLeastOnce, true));
+        let (client, connection) =
+            AsyncClient::builder(options).capacity(REQUESTS_MAX).try_build()?;
+        let desired = Topic::Device(fleet.clone(), device.clone(), Channel::Desired).to_string();
+        let ack = Topic::Device(fleet.clone(), device.clone(), Channel::Ack).to_string();
+        let subscriber = client.clone();
+        tokio::spawn(listen(connection, events, move || {
+            // Subscribe first: the retained document follows.
+            [&desired, &ack]
+                .into_iter()
+                .all(|topic| subscriber.try_subscribe(topic.as_str(), QoS::AtLeastOnce).is_ok())
+        }));
+        Ok(Bus { client, fleet, device, boot, fetching: BTreeSet::new() })
+    }
+
+    /// Publishes on one of the device's own topics; `false` when there is no room.
+    pub fn publish(&self, channel: Channel, retained: bool, payload: Vec<u8>) -> bool {
+        let topic = Topic::Device(self.fleet.clone(), self.device.clone(), channel).to_string();
+        let options = PublishOptions::new(QoS::AtLeastOnce).retain(retained);
+        self.client.try_publish(topic, payload, options).is_ok()
+    }
+
+    /// Says that the device is there, and asks again for what it was fetching.
+    pub fn greet(&self) {
+        let hello = status_bytes(&self.device, &self.boot, true);
+        self.publish(Channel::Status, true, hello);
+        self.fetching.iter().for_each(|digest| self.subscribe(digest));
+    }
+
+    /// Asks for a module's retained bytes.
+    pub fn fetch(&mut self, digest: Digest) {
+        self.subscribe(&digest);
+        self.fetching.insert(digest);
+    }
+
+    /// Leaves a module's topic.
+    pub fn forget(&mut self, digest: &Digest) {
+        if self.fetching.remove(digest) {
+            // Without room the broker goes on sending what is ignored then.
+            let _ = self.client.try_unsubscribe(self.module_topic(digest));
+        }
+    }
+
+    fn subscribe(&self, digest: &Digest) {
+        // Without room the next connection asks again.
+        let _ = self.client.try_subscribe(self.module_topic(digest), QoS::AtLeastOnce);
+    }
+
+    fn module_topic(&self, digest: &Digest) -> String {
+        Topic::Module(self.fleet.clone(), digest.clone()).to_string()
+    }
+
+    /// Says goodbye, so that the broker need not send the last will.
+    pub async fn leave(self) {
+        self.publish(Channel::Status, true, status_bytes(&self.device, &self.boot, false));
+        // The process ends anyway; the broker would notice.
+        let _ = self.client.disconnect_with_timeout(Duration::from_secs(1)).await;
+    }
+}
+
+fn status_bytes(device: &DeviceId, boot: &BootId, online: bool) -> Vec<u8> {
+    let status =
+        Status { schema: StatusSchema::V1, device: device.clone(), boot: boot.clone(), online };
+    // A struct of strings and a bool has a JSON form.
+    serde_json::to_vec(&status).unwrap_or_default()
+}
+
+async fn listen(
+    mut connection: EventLoop,
+    events: mpsc::Sender<Event>,
+    subscribe: impl Fn() -> bool,
+) {
+    let mut pause = BACKOFF.0;
+    let mut connected = false;
+    loop {
+        let event = match connection.poll().await {
+            Ok(rumqttc::Event::Incoming(Packet::ConnAck(_))) => {
+                pause = BACKOFF.0;
+                connected = true;
+                if !subscribe() {
+                    tracing::warn!("no room for the subscriptions; the next connection asks again");
+                }
+                Some(Event::Connected)
+            }
+            Ok(rumqttc::Event::Incoming(Packet::Publish(message))) => {
+                event_of(&String::from_utf8_lossy(&message.topic), message.payload.to_vec())
+            }
+            Ok(_) => None,
+            Err(error) => {
+                tracing::debug!(%error, ?pause, "no connection to the broker");
+                let lost = std::mem::take(&mut connected).then_some(Event::Disconnected);
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(BACKOFF.1);
+                lost
+            }
+        };
+        if events.is_closed() {
+            return;
+        }
+        if let Some(event) = event
+            && events.send(event).await.is_err()
+        {
+            return;
+        }
+    }
+}
+
+fn event_of(topic: &str, payload: Vec<u8>) -> Option<Event> {
+    match Topic::parse(topic)? {
+        // An empty retained message is a topic that was cleared.
+        _ if payload.is_empty() => None,
+        Topic::Device(_, _, Channel::Desired) => Some(Event::Document(payload)),
+        Topic::Device(_, _, Channel::Ack) => Some(Event::Ack(payload)),
+        Topic::Module(_, digest) => Some(Event::Module(digest, payload)),
+        _ => None,
+    }
+}

@@ -1,0 +1,252 @@
+//! What survives a power cut: floor, documents, modules, outbox. One transaction
+//! per transition, durable when it returns (WAL, synchronous=FULL).
+//!
+//! It keeps bytes and gives them back; whether they may act is judged anew each time.
+
+use gnomon_agent_core::accept::Floor;
+use gnomon_agent_core::agent::{Stored, Transaction};
+use gnomon_schemas::limits::OUTBOX_BYTES_MAX;
+use gnomon_schemas::results::Results;
+use gnomon_schemas::{BootId, Digest};
+use rusqlite::{Connection, OptionalExtension, params};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// Marks the file as ours ("GNOM").
+const APPLICATION_ID: i32 = 0x474e_4f4d;
+/// The form of the tables; a store of a later form is refused.
+const STORE_VERSION: i32 = 1;
+
+const TABLES: &str = "
+    CREATE TABLE fact (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
+    CREATE TABLE document (slot TEXT PRIMARY KEY, envelope BLOB NOT NULL) STRICT;
+    CREATE TABLE module (
+        digest TEXT PRIMARY KEY, slot TEXT NOT NULL, bytes BLOB NOT NULL) STRICT;
+    CREATE TABLE outbox (
+        id INTEGER PRIMARY KEY AUTOINCREMENT, boot TEXT NOT NULL, sequence INTEGER NOT NULL,
+        bytes BLOB NOT NULL, UNIQUE (boot, sequence)) STRICT;
+";
+
+/// Why the store could not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// SQLite's own.
+    #[error("the agent's store: {0}")]
+    Sqlite(#[from] rusqlite::Error),
+    /// Written by a later agent.
+    #[error(
+        "the agent's store is of form {0}, this agent knows {STORE_VERSION}: run a newer agent"
+    )]
+    Newer(i32),
+    /// Something else lies there.
+    #[error("{0} is not an agent's store")]
+    Foreign(String),
+    /// A row that should be JSON is not.
+    #[error("the agent's store holds a row that cannot be read: {0}")]
+    Row(#[from] serde_json::Error),
+}
+
+/// One batch that waits for its acknowledgement.
+#[derive(Debug, Clone)]
+pub struct Waiting {
+    /// Its place in the outbox.
+    pub id: i64,
+    /// The batch, as it goes over the wire.
+    pub bytes: Vec<u8>,
+}
+
+/// The agent's store.
+pub struct Store {
+    connection: Connection,
+    outbox_bytes_max: usize,
+    /// Batches dropped since the last one that was written.
+    dropped: u64,
+}
+
+impl Store {
+    /// Opens or makes the store.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the file is not ours, newer, or cannot be written.
+    pub fn open(path: &Path) -> Result<Store, StoreError> {
+        let mut connection = Connection::open(path)?;
+        connection.pragma_update(None, "journal_mode", "WAL")?;
+        connection.pragma_update(None, "synchronous", "FULL")?;
+        let pragma = |name: &str| connection.query_row(&format!("PRAGMA {name}"), [], |r| r.get(0));
+        let (application, version): (i32, i32) =
+            (pragma("application_id")?, pragma("user_version")?);
+        if application != APPLICATION_ID && (application, version) != (0, 0) {
+            return Err(StoreError::Foreign(path.display().to_string()));
+        }
+        if version > STORE_VERSION {
+            return Err(StoreError::Newer(version));
+        }
+        if version == 0 {
+            let transaction = connection.transaction()?;
+            transaction.execute_batch(TABLES)?;
+            transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+            transaction.pragma_update(None, "user_version", STORE_VERSION)?;
+            transaction.commit()?;
+        }
+        Ok(Store { connection, outbox_bytes_max: OUTBOX_BYTES_MAX, dropped: 0 })
+    }
+
+    /// The same store with another cap on its outbox.
+    #[must_use]
+    pub fn with_outbox_bytes_max(self, outbox_bytes_max: usize) -> Store {
+        Store { outbox_bytes_max, ..self }
+    }
+
+    /// What the agent starts from.
+    ///
+    /// # Errors
+    /// [`StoreError`] when rows cannot be read.
+    pub fn stored(&self) -> Result<Stored, StoreError> {
+        let floor: Option<String> = self.fact("floor")?;
+        let floor = floor.map(|json| serde_json::from_str::<Floor>(&json)).transpose()?;
+        let envelope = self
+            .connection
+            .query_row("SELECT envelope FROM document WHERE slot = 'current'", [], |r| r.get(0))
+            .optional()?;
+        let mut modules = BTreeMap::new();
+        let mut rows = self.connection.prepare("SELECT digest, bytes FROM module")?;
+        for row in rows.query_map([], |row| Ok((row.get::<_, String>(0)?, row.get(1)?)))? {
+            let (digest, bytes) = row?;
+            // A digest that cannot be read names nothing that could be asked for.
+            if let Ok(digest) = digest.parse::<Digest>() {
+                modules.insert(digest, bytes);
+            }
+        }
+        Ok(Stored { floor, envelope, modules })
+    }
+
+    /// The lowest possible time that was stored (Unix time, ms).
+    ///
+    /// # Errors
+    /// [`StoreError`] when the row cannot be read.
+    pub fn time_floor_ms(&self) -> Result<u64, StoreError> {
+        Ok(self.fact("time_floor_ms")?.and_then(|text| text.parse().ok()).unwrap_or(0))
+    }
+
+    fn fact(&self, name: &str) -> Result<Option<String>, StoreError> {
+        let query = "SELECT value FROM fact WHERE name = ?1";
+        Ok(self.connection.query_row(query, [name], |row| row.get(0)).optional()?)
+    }
+
+    /// Makes an accepted document durable: floor, time, envelope and modules
+    /// together. What was current becomes previous.
+    ///
+    /// # Errors
+    /// [`StoreError`]; nothing has changed then.
+    pub fn persist(&mut self, change: &Transaction) -> Result<(), StoreError> {
+        let transaction = self.connection.transaction()?;
+        {
+            let mut set = transaction.prepare(
+                "INSERT INTO fact VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET value = ?2",
+            )?;
+            set.execute(["floor", &serde_json::to_string(&change.floor)?])?;
+            set.execute(["time_floor_ms", &change.time_floor_ms.to_string()])?;
+        }
+        transaction.execute_batch(
+            "DELETE FROM document WHERE slot = 'previous';
+             UPDATE document SET slot = 'previous';
+             DELETE FROM module WHERE slot = 'previous';
+             UPDATE module SET slot = 'previous';",
+        )?;
+        transaction
+            .execute("INSERT INTO document VALUES ('current', ?1)", params![change.envelope])?;
+        for (digest, bytes) in &change.modules {
+            transaction.execute(
+                "INSERT INTO module VALUES (?1, 'current', ?2)
+                 ON CONFLICT (digest) DO UPDATE SET slot = 'current', bytes = ?2",
+                params![digest.as_str(), bytes.0],
+            )?;
+        }
+        transaction.commit()?;
+        Ok(())
+    }
+
+    /// Appends a batch to the outbox. Over the cap the oldest batches go, and the
+    /// next batch says how many.
+    ///
+    /// # Errors
+    /// [`StoreError`]; nothing has changed then.
+    pub fn append(&mut self, results: &Results) -> Result<(), StoreError> {
+        let mut results = results.clone();
+        results.dropped_batches = self.dropped;
+        let bytes = serde_json::to_vec(&results)?;
+        let transaction = self.connection.transaction()?;
+        transaction.execute(
+            "INSERT OR IGNORE INTO outbox (boot, sequence, bytes) VALUES (?1, ?2, ?3)",
+            params![
+                results.boot.as_str(),
+                i64::try_from(results.sequence).unwrap_or(i64::MAX),
+                bytes
+            ],
+        )?;
+        let total: i64 = transaction.query_row(
+            "SELECT coalesce(sum(length(bytes)), 0) FROM outbox",
+            [],
+            |r| r.get(0),
+        )?;
+        let mut excess = total - i64::try_from(self.outbox_bytes_max).unwrap_or(i64::MAX);
+        let mut dropped = 0;
+        while excess > 0 {
+            let freed: Option<i64> = transaction
+                .query_row(
+                    "DELETE FROM outbox WHERE id = (SELECT min(id) FROM outbox)
+                     RETURNING length(bytes)",
+                    [],
+                    |row| row.get(0),
+                )
+                .optional()?;
+            let Some(freed) = freed else { break };
+            excess -= freed;
+            dropped += 1;
+        }
+        transaction.commit()?;
+        self.dropped = dropped;
+        Ok(())
+    }
+
+    /// The oldest waiting batches after `after`, at most `limit`.
+    ///
+    /// # Errors
+    /// [`StoreError`] when rows cannot be read.
+    pub fn waiting(&self, after: i64, limit: usize) -> Result<Vec<Waiting>, StoreError> {
+        let mut rows = self
+            .connection
+            .prepare("SELECT id, bytes FROM outbox WHERE id > ?1 ORDER BY id LIMIT ?2")?;
+        let waiting = rows
+            .query_map(params![after, i64::try_from(limit).unwrap_or(i64::MAX)], |row| {
+                Ok(Waiting { id: row.get(0)?, bytes: row.get(1)? })
+            })?;
+        Ok(waiting.collect::<Result<_, _>>()?)
+    }
+
+    /// How many batches wait.
+    ///
+    /// # Errors
+    /// [`StoreError`] when rows cannot be read.
+    pub fn waiting_count(&self) -> Result<u64, StoreError> {
+        let count: i64 =
+            self.connection.query_row("SELECT count(*) FROM outbox", [], |row| row.get(0))?;
+        Ok(count.unsigned_abs())
+    }
+
+    /// Deletes acknowledged batches.
+    ///
+    /// # Errors
+    /// [`StoreError`]; nothing has changed then.
+    pub fn delete(&mut self, boot: &BootId, sequences: &[u64]) -> Result<(), StoreError> {
+        let transaction = self.connection.transaction()?;
+        for sequence in sequences {
+            transaction.execute(
+                "DELETE FROM outbox WHERE boot = ?1 AND sequence = ?2",
+                params![boot.as_str(), i64::try_from(*sequence).unwrap_or(i64::MAX)],
+            )?;
+        }
+        transaction.commit()?;
+        Ok(())
+    }
+}

@@ -1,0 +1,89 @@
+//! The runner: engine, device and tick loop. No keys, no network, no store.
+//!
+//! Three threads: the reader of frames, which also admits modules and so keeps
+//! compilation off the control path; the tick loop; the candidates, which run at
+//! a lower priority on inputs that the tick loop has already acted on.
+
+mod candidates;
+mod prepare;
+mod ticks;
+
+use gnomon_agent_core::message::{FromRunner, ToRunner};
+use gnomon_host::{Host, HostError, HostOptions, THREAD_STACK_BYTES};
+use gnomon_schemas::profile::Profile;
+use std::io;
+use std::os::unix::net::UnixStream;
+use std::sync::{Arc, mpsc};
+use std::thread::{Builder, JoinHandle};
+
+use crate::device::Device;
+use crate::frames;
+use prepare::Prepared;
+
+/// Instances at a time: one each for the tick loop, the candidates and admission.
+const INSTANCES: u32 = 4;
+
+/// Why a runner could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum RunnerError {
+    /// The engine.
+    #[error(transparent)]
+    Host(#[from] HostError),
+    /// Threads or the socket.
+    #[error("the runner could not start: {0}")]
+    Io(#[from] io::Error),
+}
+
+/// What the tick loop is told between two ticks.
+enum Command {
+    Activate(Prepared),
+    Defaults,
+}
+
+/// Starts a runner on its own threads; it ends when the device or the planner is gone.
+///
+/// # Errors
+/// [`RunnerError`] when the engine, a thread or the socket cannot be had.
+pub fn start(
+    profile: Profile,
+    device: Box<dyn Device>,
+    stream: UnixStream,
+) -> Result<JoinHandle<()>, RunnerError> {
+    let host = Arc::new(Host::new(&HostOptions { instances: INSTANCES })?);
+    let planner = frames::sender::<FromRunner>("runner", stream.try_clone()?)?;
+    let (commands, to_ticks) = mpsc::channel();
+    let (jobs, to_candidates) = mpsc::sync_channel(candidates::QUEUE_MAX);
+
+    // The first frame; the queue is empty, so it cannot fail.
+    let _ = planner.try_send(FromRunner::Started { engine: host.engine_digest().clone() });
+
+    let beside = candidates::Candidates::new(planner.clone());
+    Builder::new()
+        .name("candidates".into())
+        .stack_size(THREAD_STACK_BYTES)
+        .spawn(move || beside.run(&to_candidates))?;
+
+    let ticks = ticks::TickLoop::new(profile.clone(), device, planner.clone(), jobs);
+    let tick_thread = Builder::new()
+        .name("ticks".into())
+        .stack_size(THREAD_STACK_BYTES)
+        .spawn(move || ticks.run(&to_ticks))?;
+
+    let mut prepared: Option<Prepared> = None;
+    frames::receiver("runner", stream, move |message| match message {
+        ToRunner::Prepare { document, modules } => {
+            let version = document.version;
+            let outcome = Prepared::admit(&host, &profile, &document, &modules);
+            let outcome = outcome.map(|admitted| prepared = Some(admitted));
+            planner.send(FromRunner::Prepared { version, outcome }).is_ok()
+        }
+        ToRunner::Activate { version } => match prepared.take() {
+            Some(ready) if ready.version == version => {
+                commands.send(Command::Activate(ready)).is_ok()
+            }
+            _ => true,
+        },
+        ToRunner::Defaults => commands.send(Command::Defaults).is_ok(),
+    })?;
+    Ok(tick_thread)
+}

@@ -1,0 +1,159 @@
+//! The device on the other end of a Unix socket: JSON lines, one request per tick.
+//!
+//! `{"function":"setpoint","inputs":{"tank_temp_c":51.5}}` is answered by
+//! `{"outputs":{"setpoint_c":60.0},"source":"active","clamped":[]}`. A request that
+//! cannot be read is answered by `{"reason":...,"detail":...}` and moves nothing.
+
+use gnomon_agent_core::Clamped;
+use gnomon_schemas::ids::FunctionName;
+use gnomon_schemas::profile::Profile;
+use gnomon_schemas::results::Source;
+use gnomon_schemas::value::Values;
+use gnomon_schemas::{Refusal, content, strict};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::thread;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use crate::device::{Device, Next, Tick};
+
+/// The longest request line.
+const LINE_BYTES_MAX: u64 = 64 * 1024;
+
+/// One request.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Request {
+    /// The function that is due.
+    pub function: FunctionName,
+    /// What the device measures.
+    pub inputs: Values,
+}
+
+/// The answer to a request.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Response {
+    /// The values for the actuators.
+    pub outputs: Values,
+    /// Where they come from.
+    pub source: Source,
+    /// Outputs that differ from what the function proposed.
+    pub clamped: Vec<String>,
+}
+
+/// A device behind a socket. One client at a time; the next may come when it has gone.
+pub struct SocketDevice {
+    requests: Receiver<(Request, SyncSender<Response>)>,
+    answer: Option<SyncSender<Response>>,
+    numbers: BTreeMap<FunctionName, u64>,
+}
+
+impl SocketDevice {
+    /// Listens on `path`, which is made anew.
+    ///
+    /// # Errors
+    /// When the socket cannot be made there.
+    pub fn listen(path: &Path, profile: Profile) -> io::Result<SocketDevice> {
+        match std::fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let listener = UnixListener::bind(path)?;
+        let (sender, requests) = sync_channel(1);
+        thread::Builder::new().name("device-socket".into()).spawn(move || {
+            for stream in listener.incoming() {
+                let served = stream.and_then(|stream| serve(&stream, &profile, &sender));
+                if let Err(error) = served {
+                    tracing::debug!(%error, "the device hung up");
+                }
+            }
+        })?;
+        Ok(SocketDevice { requests, answer: None, numbers: BTreeMap::new() })
+    }
+}
+
+type ToLoop = SyncSender<(Request, SyncSender<Response>)>;
+
+fn serve(stream: &UnixStream, profile: &Profile, to_loop: &ToLoop) -> io::Result<()> {
+    let mut reader = BufReader::new(stream.try_clone()?);
+    let mut writer = stream.try_clone()?;
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        if reader.by_ref().take(LINE_BYTES_MAX + 1).read_until(b'\n', &mut line)? == 0 {
+            return Ok(());
+        }
+        match read_request(&line, profile) {
+            Ok(request) => {
+                let (sender, answer) = sync_channel(1);
+                let gone = |_| io::Error::from(io::ErrorKind::BrokenPipe);
+                to_loop.send((request, sender)).map_err(|_| gone(()))?;
+                write_line(&mut writer, &answer.recv().map_err(|_| gone(()))?)?;
+            }
+            Err(refusal) => {
+                write_line(&mut writer, &refusal)?;
+                // Half of an oversized line is no request, and neither is its rest.
+                if line.len() as u64 > LINE_BYTES_MAX {
+                    return Ok(());
+                }
+            }
+        }
+    }
+}
+
+fn read_request(line: &[u8], profile: &Profile) -> Result<Request, Refusal> {
+    let bytes_max = usize::try_from(LINE_BYTES_MAX).unwrap_or(usize::MAX);
+    let request: Request = strict::parse(line, bytes_max)?;
+    content::function(profile, &request.function)?;
+    Ok(request)
+}
+
+fn write_line(writer: &mut impl Write, message: &impl Serialize) -> io::Result<()> {
+    let mut line = serde_json::to_vec(message)?;
+    line.push(b'\n');
+    writer.write_all(&line)
+}
+
+impl Device for SocketDevice {
+    fn next_tick(&mut self, patience: Duration) -> Next {
+        match self.requests.recv_timeout(patience) {
+            Ok((request, answer)) => {
+                self.answer = Some(answer);
+                let number = self.numbers.entry(request.function.clone()).or_default();
+                *number += 1;
+                Next::Tick(Tick {
+                    function: request.function,
+                    number: *number,
+                    at_ms: wall_clock_ms(),
+                    inputs: request.inputs,
+                })
+            }
+            Err(RecvTimeoutError::Timeout) => Next::Idle,
+            Err(RecvTimeoutError::Disconnected) => Next::Closed,
+        }
+    }
+
+    fn actuate(&mut self, _tick: &Tick, values: &Clamped) {
+        let Some(answer) = self.answer.take() else { return };
+        let response = Response {
+            outputs: values.values().clone(),
+            source: values.source(),
+            clamped: values.changed().keys().map(ToString::to_string).collect(),
+        };
+        // A client that has hung up gets no answer.
+        let _ = answer.try_send(response);
+    }
+}
+
+/// A label for results; nothing is judged by it.
+fn wall_clock_ms() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .ok()
+        .and_then(|since| u64::try_from(since.as_millis()).ok())
+        .unwrap_or(0)
+}
