@@ -45,13 +45,13 @@ pub fn pre_authentication_encoding(payload_type: &str, payload: &[u8]) -> Vec<u8
     bytes
 }
 
+/// From a message to the signature over it.
+pub type Sign<'a> = &'a dyn Fn(&[u8]) -> Vec<u8>;
+
 impl Envelope {
     /// An envelope around `payload`, signed by each of `signers`: pairs of key id
     /// and a function from message to signature.
-    pub fn seal<P: Payload>(
-        payload: &[u8],
-        signers: &[(String, &dyn Fn(&[u8]) -> Vec<u8>)],
-    ) -> Envelope {
+    pub fn seal<P: Payload>(payload: &[u8], signers: &[(String, Sign<'_>)]) -> Envelope {
         let message = pre_authentication_encoding(P::PAYLOAD_TYPE, payload);
         Envelope {
             payload_type: P::PAYLOAD_TYPE.to_owned(),

@@ -379,6 +379,7 @@ impl Profile {
     }
 }
 
+#[expect(clippy::neg_cmp_op_on_partial_ord, reason = "the negation is true of NaN, too")]
 fn check_signal(signal: &Signal) -> Result<(), String> {
     if signal.items_max.is_some_and(|items| items > LIST_ITEMS_MAX) {
         return Err(format!("items_max is over {LIST_ITEMS_MAX}"));
@@ -389,6 +390,7 @@ fn check_signal(signal: &Signal) -> Result<(), String> {
     }
 }
 
+#[expect(clippy::neg_cmp_op_on_partial_ord, reason = "the negation is true of NaN, too")]
 fn check_output(output: &Output) -> Result<(), String> {
     let simple = output.value_type.is_numeric()
         || matches!(output.value_type, ValueType::Bool | ValueType::Enum(_));

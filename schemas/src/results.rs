@@ -95,6 +95,9 @@ pub struct Summary {
     pub to_ms: u64,
     /// Ticks in the interval.
     pub ticks: u64,
+    /// Ticks that the device skipped in the interval: it came too late for them.
+    #[serde(default)]
+    pub missed: u64,
     /// Calls that returned outputs.
     pub evaluations: u64,
     /// Calls that did not, by reason.

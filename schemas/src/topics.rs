@@ -87,6 +87,7 @@ impl Topic {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a panic is a test's verdict")]
 mod tests {
     use super::*;
 
