@@ -1,10 +1,13 @@
 //! Steps 7 to 11 of verification: whether a verified document is for this
-//! device, newer than all before it, and fits the firmware.
+//! device, newer than all before it, and fits the firmware. It knows no bytes and
+//! no signatures: it judges what was verified.
 
 use alloc::format;
+use core::cmp::Ordering;
 use gnomon_schemas::document::Document;
 use gnomon_schemas::limits::VERSION_STEP_MAX;
 use gnomon_schemas::profile::Profile;
+use gnomon_schemas::trust::TrustRoot;
 use gnomon_schemas::verify::Verified;
 use gnomon_schemas::{DeviceId, Digest, FleetId, Reason, Refusal, Version, content};
 use serde::{Deserialize, Serialize};
@@ -33,6 +36,14 @@ pub struct Floor {
     pub digest: Digest,
 }
 
+impl Floor {
+    /// The floor that this document makes once it is accepted.
+    pub fn of(document: &Verified<Document>) -> Floor {
+        let (epoch, version) = (document.payload().epoch, document.payload().version);
+        Floor { epoch, version, digest: document.digest().clone() }
+    }
+}
+
 /// How a document stands to the floor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Order {
@@ -49,6 +60,7 @@ pub enum Order {
 pub fn accept(
     document: &Verified<Document>,
     identity: &Identity,
+    root: &TrustRoot,
     floor: Option<&Floor>,
     lowest_ms: u64,
 ) -> Result<Order, Refusal> {
@@ -57,11 +69,14 @@ pub fn accept(
     if order == Order::Same {
         return Ok(order);
     }
-    // Step 10: expired before the earliest time that it can be.
-    let expires = document.payload().expires_at_ms;
-    if expires <= lowest_ms {
-        let detail = format!("expired at {expires} ms, it is at least {lowest_ms} ms");
-        return Err(Refusal::new(Reason::Expired, detail));
+    check_epoch(document.payload(), root)?;
+    // Step 10: expired, or its trust root, before the earliest time that it can be.
+    let expiries = [("", document.payload().expires_at_ms), ("trust root ", root.expires_at_ms)];
+    for (what, expires) in expiries {
+        if expires <= lowest_ms {
+            let detail = format!("{what}expired at {expires} ms, it is at least {lowest_ms} ms");
+            return Err(Refusal::new(Reason::Expired, detail));
+        }
     }
     // Step 11.
     content::check(document.payload(), &identity.profile)?;
@@ -87,6 +102,18 @@ pub fn check_address(document: &Document, identity: &Identity) -> Result<(), Ref
         return Err(Refusal::new(Reason::WrongProfile, detail));
     }
     Ok(())
+}
+
+/// Steps 8 and 9, the epoch: the trust root's is the only one in force. A director's
+/// key that could raise it would burn every version at once.
+fn check_epoch(document: &Document, root: &TrustRoot) -> Result<(), Refusal> {
+    let reason = match document.epoch.cmp(&root.epoch) {
+        Ordering::Equal => return Ok(()),
+        Ordering::Less => Reason::Rollback,
+        Ordering::Greater => Reason::FastForward,
+    };
+    let detail = format!("of epoch {}, the trust root's is {}", document.epoch, root.epoch);
+    Err(Refusal::new(reason, detail))
 }
 
 /// Steps 8 and 9: the order.

@@ -22,81 +22,17 @@ use gnomon_schemas::verify::{Verified, verify};
 use gnomon_schemas::{BootId, Digest, Reason, Refusal, Version};
 
 use crate::accept::{Floor, Identity, Order, accept, check_address};
-use crate::message::{FromRunner, ToRunner};
+use crate::message::{FromRunner, MODULES_BYTES_MAX, ToRunner};
 use crate::pending::{Pending, Stage};
 use crate::refusals::Refusals;
 use crate::time::{Monotonic, TimeFloor};
 
+mod outward;
+
+pub use crate::event::{Effect, Event, Setup, Stored, Transaction};
+
 /// How long a document may wait for its modules.
 pub const FETCH_TIMEOUT_MS: u64 = 60_000;
-
-/// What the agent hears.
-#[derive(Debug)]
-pub enum Event {
-    /// The agent starts, with what its store held.
-    Started(Stored),
-    /// The broker accepted the connection and the subscriptions.
-    Connected,
-    /// The connection is gone.
-    Disconnected,
-    /// Bytes came on the desired topic.
-    Document(Vec<u8>),
-    /// Bytes came on a module's topic, or out of the store.
-    Module(Digest, Vec<u8>),
-    /// Bytes came on the ack topic.
-    Ack(Vec<u8>),
-    /// The store has tried to make a document durable.
-    Persisted(Version, Result<(), String>),
-    /// The runner spoke.
-    Runner(FromRunner),
-    /// Some time has passed.
-    Clock,
-}
-
-/// What the store held at the start.
-#[derive(Debug, Default)]
-pub struct Stored {
-    /// The floor.
-    pub floor: Option<Floor>,
-    /// The envelope of the document in force.
-    pub envelope: Option<Vec<u8>>,
-    /// The modules that are there.
-    pub modules: BTreeMap<Digest, Vec<u8>>,
-}
-
-/// What the shell is to do.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Effect {
-    /// Subscribe to a module's topic and deliver what comes.
-    FetchModule(Digest),
-    /// Leave a module's topic.
-    ForgetModule(Digest),
-    /// Send to the runner.
-    Runner(Box<ToRunner>),
-    /// Make all of this durable in one transaction, then say so.
-    Persist(Box<Transaction>),
-    /// Publish the reported document, retained.
-    Report(Box<Reported>),
-    /// Append a batch to the outbox, durably.
-    Append(Box<Results>),
-    /// Delete acknowledged batches from the outbox.
-    Delete(BootId, Vec<u64>),
-    /// Publish what the outbox holds, the oldest first.
-    Send,
-}
-
-/// One transition of the store.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Transaction {
-    /// The new floor.
-    pub floor: Floor,
-    /// The lowest possible time.
-    pub time_floor_ms: u64,
-    /// The envelope that comes into force.
-    pub envelope: Vec<u8>,
-    /// Its modules; all others can go, but for those of the previous document.
-    pub modules: BTreeMap<Digest, InlineBytes>,
-}
 
 /// The planner's state.
 pub struct Agent {
@@ -111,33 +47,20 @@ pub struct Agent {
     stored_modules: BTreeMap<Digest, Vec<u8>>,
     applied: Option<Verified<Document>>,
     pending: Option<Pending>,
-    /// The newest document that came while another was past recall.
-    waiting: Option<Vec<u8>>,
+    /// The newest document that came while another was past recall, and its envelope.
+    waiting: Option<(Verified<Document>, Vec<u8>)>,
     /// The payload that was refused last: hearing it again is no news.
     refused_digest: Option<Digest>,
-    seen: Option<Version>,
+    /// A newer document was refused while another was on its way.
+    refused_newer: bool,
+    /// Epoch and version of the newest document with a valid signature.
+    seen: Option<(u64, Version)>,
     state: State,
     defaulted: bool,
     functions: BTreeMap<FunctionName, FunctionReport>,
     refusals: Refusals,
     report_sequence: u64,
     results_sequence: u64,
-}
-
-/// What an agent is made with.
-pub struct Setup {
-    /// Who the device is.
-    pub identity: Identity,
-    /// The trust root in force.
-    pub root: TrustRoot,
-    /// The judge of module evidence.
-    pub judge: Box<dyn JudgeEvidence + Send>,
-    /// This start of the agent.
-    pub boot: BootId,
-    /// The agent's release.
-    pub agent_version: String,
-    /// The lowest possible time at the start (Unix time, ms).
-    pub time_floor_ms: u64,
 }
 
 impl Agent {
@@ -157,6 +80,7 @@ impl Agent {
             pending: None,
             waiting: None,
             refused_digest: None,
+            refused_newer: false,
             seen: None,
             state: State::Pending,
             defaulted: false,
@@ -187,81 +111,147 @@ impl Agent {
         self.applied.as_ref().map(|document| document.payload().version)
     }
 
-    /// Goes on with what the store held: verified again, but not judged against
-    /// the floor or the clock, since it was accepted before.
+    /// Goes on with what the store held: verified again, and the very document that
+    /// the floor names; not judged by the clock, since it was accepted before.
     fn start(&mut self, now: Monotonic, stored: Stored) -> Vec<Effect> {
         self.floor = stored.floor;
-        self.seen = self.floor.as_ref().map(|floor| floor.version);
+        self.seen = self.floor.as_ref().map(|floor| (floor.epoch, floor.version));
         self.stored_modules = stored.modules;
         let Some(envelope) = stored.envelope else { return vec![] };
-        let verified = verify::<Document>(&envelope, &self.root.roles.director)
-            .map_err(Refusal::from)
-            .and_then(|document| {
-                check_address(document.payload(), &self.identity)?;
-                Ok(document)
-            });
-        match verified {
-            Ok(document) => self.begin(now, Pending::new(document, envelope, now, true)),
-            Err(refusal) => self.refuse(now, None, refusal.at("stored document")),
+        match self.verify_stored(&envelope) {
+            Ok(document) => {
+                self.floor = Some(Floor::of(&document));
+                self.begin(now, Pending::new(document, envelope, now, true))
+            }
+            Err(refusal) => {
+                self.state = State::Rejected;
+                self.refuse(now, None, refusal.at("stored document"))
+            }
         }
     }
 
-    fn document(&mut self, now: Monotonic, bytes: Vec<u8>) -> Vec<Effect> {
-        if let Some(pending) = &self.pending
-            && matches!(pending.stage, Stage::Persisting | Stage::Activating)
-        {
-            self.waiting = Some(bytes);
-            return vec![];
+    fn verify_stored(&self, envelope: &[u8]) -> Result<Verified<Document>, Refusal> {
+        let document = verify::<Document>(envelope, &self.root.roles.director)?;
+        check_address(document.payload(), &self.identity)?;
+        if self.floor.as_ref().is_some_and(|floor| *floor != Floor::of(&document)) {
+            let detail = format!("version {} is not the floor's", document.payload().version);
+            return Err(Refusal::new(Reason::Rollback, detail));
         }
+        Ok(document)
+    }
+
+    fn document(&mut self, now: Monotonic, bytes: Vec<u8>) -> Vec<Effect> {
         let document = match verify::<Document>(&bytes, &self.root.roles.director) {
             Ok(document) => document,
             Err(error) => return self.refuse(now, None, error.into()),
         };
-        let is_known = |digest: Option<&Digest>| digest == Some(document.digest());
-        if is_known(self.pending.as_ref().map(|pending| pending.document.digest()))
-            || is_known(self.refused_digest.as_ref())
-        {
+        if self.is_known(document.digest()) {
             return vec![];
         }
-        let version = document.payload().version;
-        let lowest_ms = self.time.lowest_ms(now);
-        match accept(&document, &self.identity, self.floor.as_ref(), lowest_ms) {
-            Ok(Order::Same) => vec![],
-            Ok(Order::Newer) => {
-                self.seen = Some(version);
-                self.time.raise(document.payload().issued_at_ms, now);
-                self.begin(now, Pending::new(document, bytes, now, false))
+        let (newest, lowest_ms) = (self.newest(), self.time.lowest_ms(now));
+        match accept(&document, &self.identity, &self.root, newest.as_ref(), lowest_ms) {
+            // In force, unless what the store held of it was damaged.
+            Ok(Order::Same) if self.is_applied(&document) => vec![],
+            Ok(Order::Same) => self.begin(now, Pending::new(document, bytes, now, false)),
+            Ok(Order::Newer) if self.is_past_recall(&document) => {
+                self.waiting = Some((document, bytes));
+                vec![]
             }
+            Ok(Order::Newer) => self.take_up(now, document, bytes),
             Err(refusal) => self.refuse_document(now, &document, refusal),
         }
     }
 
+    /// Whether this payload is on its way, waits, or was refused last.
+    fn is_known(&self, digest: &Digest) -> bool {
+        self.pending.as_ref().is_some_and(|pending| pending.document.digest() == digest)
+            || self.waiting.as_ref().is_some_and(|(waiting, _)| waiting.digest() == digest)
+            || self.refused_digest.as_ref() == Some(digest)
+    }
+
+    fn is_applied(&self, document: &Verified<Document>) -> bool {
+        self.applied.as_ref().is_some_and(|applied| applied.digest() == document.digest())
+    }
+
+    /// Whether the pending document must run to its end before this one is taken up.
+    /// The runner answers by version alone, so an equal one of another epoch waits too.
+    fn is_past_recall(&self, newer: &Verified<Document>) -> bool {
+        self.pending.as_ref().is_some_and(|pending| match pending.stage {
+            Stage::Fetching => false,
+            Stage::Preparing => pending.document.payload().version == newer.payload().version,
+            Stage::Persisting | Stage::Activating => true,
+        })
+    }
+
+    /// What a document must be newer than: the newest one that waits, is on its way,
+    /// or was accepted.
+    fn newest(&self) -> Option<Floor> {
+        let waiting = self.waiting.as_ref().map(|(document, _)| document);
+        let on_its_way = waiting.or(self.pending.as_ref().map(|pending| &pending.document));
+        on_its_way.map(Floor::of).or_else(|| self.floor.clone())
+    }
+
+    fn take_up(
+        &mut self,
+        now: Monotonic,
+        document: Verified<Document>,
+        bytes: Vec<u8>,
+    ) -> Vec<Effect> {
+        self.note_seen(document.payload());
+        self.time.raise(document.payload().issued_at_ms, now);
+        self.begin(now, Pending::new(document, bytes, now, false))
+    }
+
     /// Takes a document up: collects the modules that are at hand, asks for the rest.
     fn begin(&mut self, now: Monotonic, mut pending: Pending) -> Vec<Effect> {
-        let inline = pending.document.payload().modules.clone();
-        for digest in pending.missing() {
-            let listed = inline.get(&digest).and_then(|listed| listed.inline.as_ref());
-            let at_hand = listed.map(|bytes| &bytes.0).or_else(|| self.stored_modules.get(&digest));
-            let Some(bytes) = at_hand else { continue };
-            let taken = pending.take_module(
-                &digest,
-                bytes,
-                &self.identity.profile,
-                &self.root,
-                self.judge.as_ref(),
-            );
-            if let Err(refusal) = taken {
-                let document = pending.document;
-                return self.refuse_document(now, &document, refusal);
-            }
+        let mut effects = vec![];
+        match self.collect(now, &mut pending) {
+            Ok(noted) => effects.extend(noted),
+            Err(refusal) => return self.refuse_document(now, &pending.document, refusal),
         }
-        let mut effects: Vec<Effect> =
-            pending.missing().into_iter().map(Effect::FetchModule).collect();
+        let missing = pending.missing();
+        let replaced = self.pending.take().map(|old| old.missing()).unwrap_or_default();
+        let left = replaced.into_iter().filter(|digest| !missing.contains(digest));
+        effects.extend(left.map(Effect::ForgetModule));
+        effects.extend(missing.into_iter().map(Effect::FetchModule));
         self.state = State::Pending;
+        self.refused_newer = false;
         self.pending = Some(pending);
         effects.extend(self.prepare());
         effects.push(self.report(now));
         effects
+    }
+
+    /// Takes inline and stored modules. A stored one that is damaged is refused
+    /// and fetched again, and the document must be made durable again.
+    fn collect(&mut self, now: Monotonic, pending: &mut Pending) -> Result<Vec<Effect>, Refusal> {
+        let needed_bytes = pending.needed_bytes();
+        if needed_bytes > MODULES_BYTES_MAX as u64 {
+            let detail = format!("modules of {needed_bytes} bytes, at most {MODULES_BYTES_MAX}");
+            return Err(Refusal::new(Reason::TooLarge, detail));
+        }
+        let (profile, judge) = (&self.identity.profile, self.judge.as_ref());
+        let mut damaged = vec![];
+        let listed = pending.document.payload().modules.clone();
+        for digest in pending.missing() {
+            let inline = listed.get(&digest).and_then(|module| module.inline.as_ref());
+            if let Some(bytes) = inline {
+                pending.take_module(&digest, &bytes.0, profile, &self.root, judge)?;
+            } else if let Some(bytes) = self.stored_modules.get(&digest) {
+                match pending.take_module(&digest, bytes, profile, &self.root, judge) {
+                    Err(refusal) if Digest::of(bytes) != digest => damaged.push((digest, refusal)),
+                    taken => taken?,
+                }
+            }
+        }
+        let version = pending.document.payload().version;
+        let mut effects = vec![];
+        for (digest, refusal) in damaged {
+            self.stored_modules.remove(&digest);
+            pending.restored = false;
+            effects.extend(self.refuse(now, Some(version), refusal.at("stored module")));
+        }
+        Ok(effects)
     }
 
     fn module(&mut self, now: Monotonic, digest: &Digest, bytes: &[u8]) -> Vec<Effect> {
@@ -280,11 +270,11 @@ impl Agent {
                 effects.extend(self.prepare());
                 effects
             }
-            Err(refusal) if refusal.reason == Reason::ModuleDigestMismatch => {
+            Err(refusal) if Digest::of(bytes) != *digest => {
                 let version = pending.document.payload().version;
                 self.refuse(now, Some(version), refusal)
             }
-            Err(refusal) => self.abandon(now, refusal),
+            Err(refusal) => self.abandon(now, refusal, Again::No),
         }
     }
 
@@ -327,7 +317,7 @@ impl Agent {
             return vec![];
         };
         if let Err(refusal) = outcome {
-            return self.abandon(now, refusal);
+            return self.abandon(now, refusal, Again::No);
         }
         if pending.restored {
             pending.stage = Stage::Activating;
@@ -335,11 +325,7 @@ impl Agent {
         }
         pending.stage = Stage::Persisting;
         vec![Effect::Persist(Box::new(Transaction {
-            floor: Floor {
-                epoch: pending.document.payload().epoch,
-                version,
-                digest: pending.document.digest().clone(),
-            },
+            floor: Floor::of(&pending.document),
             time_floor_ms: self.time.lowest_ms(now),
             envelope: pending.envelope.clone(),
             modules: pending.modules(),
@@ -360,63 +346,47 @@ impl Agent {
             return vec![];
         };
         if let Err(error) = outcome {
-            let effects = self.abandon(now, Refusal::new(Reason::StoreFailed, error));
             // It was not the document's fault: the next delivery may try again.
-            self.refused_digest = None;
-            return effects;
+            return self.abandon(now, Refusal::new(Reason::StoreFailed, error), Again::Yes);
         }
         pending.stage = Stage::Activating;
-        self.floor = Some(Floor {
-            epoch: pending.document.payload().epoch,
-            version,
-            digest: pending.document.digest().clone(),
-        });
+        self.floor = Some(Floor::of(&pending.document));
         vec![activate(version)]
     }
 
     fn activated(&mut self, now: Monotonic, version: Version) -> Vec<Effect> {
-        let is_it = |p: &Pending| p.document.payload().version == version;
-        if !self.pending.as_ref().is_some_and(is_it) {
-            return vec![];
-        }
-        let Some(pending) = self.pending.take() else { return vec![] };
+        let is_it = |p: &mut Pending| {
+            p.stage == Stage::Activating && p.document.payload().version == version
+        };
+        let Some(pending) = self.pending.take_if(is_it) else { return vec![] };
         self.stored_modules =
             pending.modules().into_iter().map(|(digest, bytes)| (digest, bytes.0)).collect();
         self.note_slots(pending.document.payload());
         self.applied = Some(pending.document);
-        self.state = State::InSync;
+        self.state = if self.refused_newer { State::Rejected } else { State::InSync };
         self.defaulted = false;
-        self.refused_digest = None;
         let mut effects = self.check_expiry(now);
         effects.push(self.report(now));
-        if let Some(newer) = self.waiting.take() {
-            effects.extend(self.document(now, newer));
-        }
+        effects.extend(self.take_waiting(now));
         effects
     }
 
-    fn note_slots(&mut self, document: &Document) {
-        let mut functions = BTreeMap::new();
-        for (name, plan) in &document.functions {
-            let before = self.functions.remove(name).unwrap_or_default();
-            let active = plan.active.as_ref().map(|slot| slot.module.clone());
-            let previous = if before.active == active { before.previous } else { before.active };
-            let candidates = plan.candidates.iter().map(|slot| slot.module.clone()).collect();
-            let report = FunctionReport { active, previous, candidates, executed: before.executed };
-            functions.insert(name.clone(), report);
-        }
-        self.functions = functions;
+    fn take_waiting(&mut self, now: Monotonic) -> Vec<Effect> {
+        let Some((document, bytes)) = self.waiting.take() else { return vec![] };
+        self.take_up(now, document, bytes)
     }
 
-    fn done(&mut self, summaries: Vec<Summary>, records: Vec<Record>) -> Vec<Effect> {
-        for summary in &summaries {
-            let called = summary.evaluations > 0 || !summary.faults.is_empty();
-            if let (true, Some(module)) = (called, &summary.module) {
-                let report = self.functions.entry(summary.function.clone()).or_default();
-                report.executed.insert(module.clone());
-            }
+    /// Gives a pending document up; what ran before still runs.
+    fn abandon(&mut self, now: Monotonic, refusal: Refusal, again: Again) -> Vec<Effect> {
+        let Some(pending) = self.pending.take() else { return vec![] };
+        let missing = pending.missing();
+        let mut effects: Vec<Effect> = missing.into_iter().map(Effect::ForgetModule).collect();
+        effects.extend(self.refuse_document(now, &pending.document, refusal));
+        if again == Again::Yes {
+            self.refused_digest = None;
         }
-        vec![self.results(summaries, records, vec![]), Effect::Send]
+        effects.extend(self.take_waiting(now));
+        effects
     }
 
     fn clock(&mut self, now: Monotonic) -> Vec<Effect> {
@@ -427,9 +397,7 @@ impl Agent {
             let missing: Vec<String> =
                 pending.missing().iter().map(|digest| digest.short().to_string()).collect();
             let detail = format!("never came: {}", missing.join(", "));
-            let effects = self.abandon(now, Refusal::new(Reason::ModuleMissing, detail));
-            self.refused_digest = None;
-            return effects;
+            return self.abandon(now, Refusal::new(Reason::ModuleMissing, detail), Again::Yes);
         }
         let mut effects = self.check_expiry(now);
         if !effects.is_empty() {
@@ -465,109 +433,13 @@ impl Agent {
         }
         vec![Effect::Delete(ack.boot, ack.sequences), Effect::Send]
     }
+}
 
-    /// Gives a pending document up; what ran before still runs.
-    fn abandon(&mut self, now: Monotonic, refusal: Refusal) -> Vec<Effect> {
-        let Some(pending) = self.pending.take() else { return vec![] };
-        let missing = pending.missing();
-        let mut effects: Vec<Effect> = missing.into_iter().map(Effect::ForgetModule).collect();
-        effects.extend(self.refuse_document(now, &pending.document, refusal));
-        if let Some(newer) = self.waiting.take() {
-            effects.extend(self.document(now, newer));
-        }
-        effects
-    }
-
-    /// Refuses a document whose signature was valid: the device is not in sync
-    /// with what its cloud wants, unless that is older than what it has.
-    fn refuse_document(
-        &mut self,
-        now: Monotonic,
-        document: &Verified<Document>,
-        refusal: Refusal,
-    ) -> Vec<Effect> {
-        let payload = document.payload();
-        let is_ours = check_address(payload, &self.identity).is_ok();
-        let is_newer = self
-            .floor
-            .as_ref()
-            .is_none_or(|floor| (payload.epoch, payload.version) > (floor.epoch, floor.version));
-        if is_ours && is_newer {
-            self.seen = Some(payload.version);
-            self.state = State::Rejected;
-        }
-        self.refused_digest = Some(document.digest().clone());
-        self.refuse(now, Some(payload.version), refusal)
-    }
-
-    /// Every refusal comes through here: counted, reported, kept for the cloud.
-    fn refuse(
-        &mut self,
-        now: Monotonic,
-        version: Option<Version>,
-        refusal: Refusal,
-    ) -> Vec<Effect> {
-        let keep = self.refusals.note(&refusal, now.0);
-        let mut effects = vec![];
-        if keep {
-            let event = RefusalEvent { at_ms: self.time.lowest_ms(now), version, refusal };
-            effects.push(self.results(vec![], vec![], vec![event]));
-            effects.push(self.report(now));
-            effects.push(Effect::Send);
-        }
-        effects
-    }
-
-    fn results(
-        &mut self,
-        summaries: Vec<Summary>,
-        records: Vec<Record>,
-        refusals: Vec<RefusalEvent>,
-    ) -> Effect {
-        self.results_sequence += 1;
-        Effect::Append(Box::new(Results {
-            schema: ResultsSchema::V1,
-            fleet: self.identity.fleet.clone(),
-            device: self.identity.device.clone(),
-            boot: self.boot.clone(),
-            sequence: self.results_sequence,
-            engine: self.engine_digest(),
-            summaries,
-            records,
-            refusals,
-            dropped_batches: 0,
-        }))
-    }
-
-    /// Until the runner has said what it is, the digest of nothing.
-    fn engine_digest(&self) -> Digest {
-        self.engine.clone().unwrap_or_else(|| Digest::of(b""))
-    }
-
-    fn report(&mut self, now: Monotonic) -> Effect {
-        self.report_sequence += 1;
-        let reported = Reported {
-            schema: ReportedSchema::V1,
-            fleet: self.identity.fleet.clone(),
-            device: self.identity.device.clone(),
-            boot: self.boot.clone(),
-            sequence: self.report_sequence,
-            at_ms: self.time.lowest_ms(now),
-            profile: self.identity.profile_digest.clone(),
-            engine: self.engine_digest(),
-            agent_version: self.agent_version.clone(),
-            trust_version: self.root.version,
-            state: self.state,
-            seen: self.seen,
-            applied: self.applied_version(),
-            applied_digest: self.applied.as_ref().map(|document| document.digest().clone()),
-            refusal: self.refusals.last().cloned(),
-            refused: self.refusals.counts().clone(),
-            functions: self.functions.clone(),
-        };
-        self.functions.values_mut().for_each(|report| report.executed = BTreeSet::new());
-        Effect::Report(Box::new(reported))
-    }
+/// Whether a document that was given up is taken when it is delivered once more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Again {
+    Yes,
+    No,
 }
 
 fn activate(version: Version) -> Effect {

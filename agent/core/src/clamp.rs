@@ -2,19 +2,23 @@
 //!
 //! `Clamped` has no other constructor, and an actuator takes nothing else. Order:
 //! non-finite (a violation before any clamp), the document's narrower bounds, the
-//! step from the last value, the firmware's bounds, interlocks. The firmware's
-//! bounds hold for every value; a document's narrower ones are approached at the
-//! pace that `max_step` permits.
+//! step from the last value, interlocks. The firmware's bounds hold for every
+//! value; a document's narrower ones are approached at the pace that `max_step`
+//! permits. Bounds and steps are cut to numbers that the output's type has, so that
+//! no rounding leads out of them.
+//!
+//! It knows no function, no module and no actuator.
 
 use alloc::collections::BTreeMap;
-use alloc::string::{String, ToString};
+use alloc::format;
+use alloc::string::ToString;
 use alloc::vec::Vec;
 use gnomon_schemas::document::FunctionPlan;
 use gnomon_schemas::ids::{FunctionName, SignalName};
 use gnomon_schemas::profile::{Bounds, Interlock, OnViolation, Output, Profile};
 use gnomon_schemas::results::{ClampCounts, Source};
-use gnomon_schemas::value::{Value, Values};
-use gnomon_schemas::{Refusal, content};
+use gnomon_schemas::value::{Value, ValueType, Values};
+use gnomon_schemas::{Reason, Refusal, content};
 
 /// Values that may reach an actuator: finite, inside the firmware's bounds, past
 /// every interlock.
@@ -55,7 +59,8 @@ pub struct Guard {
 struct Rule {
     name: SignalName,
     output: Output,
-    bounds: Option<Bounds>,
+    /// The document's bounds and the firmware's, both in numbers of the output's type.
+    bounds: Option<(Bounds, Bounds)>,
     last: Value,
 }
 
@@ -74,9 +79,19 @@ impl Guard {
         let mut rules = Vec::new();
         for name in &role.outputs {
             let Some(output) = profile.outputs.get(name) else { continue };
+            let bounds = content::bounds_of(plan, profile, name)?.zip(output.bounds);
+            let bounds = bounds.map(|(narrowed, firmware)| {
+                let of = |bounds| {
+                    in_type(bounds, &output.value_type).ok_or_else(|| {
+                        let detail = format!("bounds.{name}: no {} lies inside", output.value_type);
+                        Refusal::new(Reason::BoundsWidened, detail)
+                    })
+                };
+                Ok::<_, Refusal>((of(narrowed)?, of(firmware)?))
+            });
             rules.push(Rule {
                 name: name.clone(),
-                bounds: content::bounds_of(plan, profile, name)?,
+                bounds: bounds.transpose()?,
                 last: output.value_type.accept(&output.default).unwrap_or(Value::Null),
                 output: output.clone(),
             });
@@ -117,6 +132,23 @@ impl Guard {
     /// The profile's defaults at this tick, for when no function is in control.
     pub fn default_outputs(&mut self, inputs: &Values) -> Clamped {
         self.settle(Source::Default, None, inputs)
+    }
+
+    /// Where the actuator stands: the values of the last tick, by output.
+    pub fn standing(&self) -> Values {
+        self.rules.iter().map(|rule| (rule.name.to_string(), rule.last.clone())).collect()
+    }
+
+    /// This guard as it was when the actuator stood at these values, to preview with.
+    #[must_use]
+    pub fn standing_at(&self, values: &Values) -> Guard {
+        let mut guard = self.clone();
+        for rule in &mut guard.rules {
+            if let Some(value) = values.get(rule.name.as_str()) {
+                rule.last = value.clone();
+            }
+        }
+        guard
     }
 
     /// What a candidate's proposal would have met, and nothing more.
@@ -192,13 +224,13 @@ impl Rule {
             counts.not_finite += 1;
             return (self.on_violation(None), counts);
         }
-        let (Some(bounds), Some(firmware)) = (self.bounds, self.output.bounds) else {
+        let Some((bounds, _)) = self.bounds else {
             // A number without bounds cannot come out of a checked profile.
             counts.range += 1;
             return (self.last.clone(), counts);
         };
         let ranged = number.clamp(bounds.min, bounds.max);
-        let stepped = self.within_step(ranged, bounds.max_step);
+        let stepped = self.within_step(ranged, bounds);
         #[expect(clippy::float_cmp, reason = "a clamp returns the very number when it is inside")]
         {
             counts.range += u64::from(ranged != number);
@@ -207,7 +239,7 @@ impl Rule {
         if counts.total() == 0 {
             return (value, counts);
         }
-        (self.on_violation(Some(stepped.clamp(firmware.min, firmware.max))), counts)
+        (self.on_violation(Some(stepped)), counts)
     }
 
     /// What a violation leads to; `nearest` is the nearest permitted number.
@@ -222,32 +254,79 @@ impl Rule {
     /// The default, approached at the pace that the firmware's step permits.
     fn towards_default(&self) -> Value {
         let default = self.output.value_type.accept(&self.output.default).unwrap_or(Value::Null);
-        match (default.as_f64(), self.output.bounds) {
-            (Some(number), Some(bounds)) => {
-                let stepped = self.within_step(number, bounds.max_step);
-                self.numeric(stepped.clamp(bounds.min, bounds.max))
-            }
+        match (default.as_f64(), self.bounds) {
+            (Some(number), Some((_, firmware))) => self.numeric(self.within_step(number, firmware)),
             _ => default,
         }
     }
 
-    fn within_step(&self, number: f64, max_step: Option<f64>) -> f64 {
-        match (max_step, self.last.as_f64()) {
-            (Some(step), Some(last)) => number.clamp(last - step, last + step),
-            _ => number,
+    /// The number, or the nearest to it that one step from the last value reaches.
+    /// The last value lies inside the firmware's bounds, and so does all between.
+    fn within_step(&self, number: f64, bounds: Bounds) -> f64 {
+        let (Some(step), Some(last)) = (bounds.max_step, self.last.as_f64()) else {
+            return number;
+        };
+        let ty = &self.output.value_type;
+        if number > last + step {
+            below(last + step, ty).max(last)
+        } else if number < last - step {
+            above(last - step, ty).min(last)
+        } else {
+            number
         }
     }
 
-    /// A number in the output's type. Integers are cut towards zero, which keeps
-    /// them inside bounds that contain them.
+    /// A number in the output's type, which has it.
     #[expect(clippy::cast_possible_truncation, reason = "the number is inside the bounds")]
     fn numeric(&self, number: f64) -> Value {
-        match self.output.value_type.accept(&Value::Float(number)) {
-            Ok(value) => value,
-            Err(_) => {
-                let whole = Value::Int(number as i128);
-                self.output.value_type.accept(&whole).unwrap_or_else(|_: String| self.last.clone())
-            }
-        }
+        let ty = &self.output.value_type;
+        ty.accept(&Value::Float(number))
+            .or_else(|_| ty.accept(&Value::Int(number as i128)))
+            .unwrap_or_else(|_| self.last.clone())
     }
+}
+
+/// The bounds cut to numbers that the type has; none if it has none inside them.
+fn in_type(bounds: Bounds, ty: &ValueType) -> Option<Bounds> {
+    let (min, max) = (above(bounds.min, ty), below(bounds.max, ty));
+    (min <= max).then_some(Bounds { min, max, ..bounds })
+}
+
+/// The greatest number of the type at or below this one.
+fn below(number: f64, ty: &ValueType) -> f64 {
+    match ty {
+        ValueType::F64 => number,
+        ValueType::F32 => single(number, |nearest| nearest > number, f32::next_down),
+        _ => whole(number, |nearest| nearest > number, -1.0),
+    }
+}
+
+/// The least number of the type at or above this one.
+fn above(number: f64, ty: &ValueType) -> f64 {
+    match ty {
+        ValueType::F64 => number,
+        ValueType::F32 => single(number, |nearest| nearest < number, f32::next_up),
+        _ => whole(number, |nearest| nearest < number, 1.0),
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "the nearest f32 is what is looked for")]
+fn single(number: f64, is_beyond: impl Fn(f64) -> bool, back: fn(f32) -> f32) -> f64 {
+    let nearest = number as f32;
+    let kept = if is_beyond(f64::from(nearest)) { back(nearest) } else { nearest };
+    f64::from(kept)
+}
+
+/// `f64::floor` and `f64::ceil` are not in `core`. From 2^53 on all numbers are whole.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_precision_loss,
+    reason = "below 2^53 the cut number is exact"
+)]
+fn whole(number: f64, is_beyond: impl Fn(f64) -> bool, back: f64) -> f64 {
+    if number.abs() >= 9_007_199_254_740_992.0 {
+        return number;
+    }
+    let cut = number as i64 as f64;
+    if is_beyond(cut) { cut + back } else { cut }
 }

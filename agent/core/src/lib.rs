@@ -2,7 +2,7 @@
 //! an argument.
 //!
 //! In the order of the pipeline: [`accept`] judges a document, [`agent`] plans
-//! and drives it to activation, [`clamp`] makes the only values that reach an
+//! and drives it to activation by [`event`]s and effects, [`clamp`] makes the only values that reach an
 //! actuator, [`tally`] counts what was done. [`message`] is what the agent's two
 //! halves say to each other.
 //!
@@ -15,6 +15,7 @@ extern crate alloc;
 pub mod accept;
 pub mod agent;
 pub mod clamp;
+pub mod event;
 pub mod message;
 pub mod refusals;
 pub mod tally;

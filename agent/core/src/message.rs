@@ -5,12 +5,19 @@ use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use gnomon_schemas::document::{Document, InlineBytes};
 use gnomon_schemas::ids::FunctionName;
+use gnomon_schemas::limits::{DOCUMENT_BYTES_MAX, MODULE_BYTES_MAX};
 use gnomon_schemas::results::{Record, Summary};
 use gnomon_schemas::{Digest, Refusal, Version};
 use serde::{Deserialize, Serialize};
 
 /// The largest frame between the halves: the largest module in base64, and room.
 pub const FRAME_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// The most bytes of modules that one document may need together, so that their
+/// base64 and the document itself fit one frame.
+pub const MODULES_BYTES_MAX: usize = FRAME_BYTES_MAX / 4 * 3 - 512 * 1024;
+
+const _: () = assert!(MODULE_BYTES_MAX <= MODULES_BYTES_MAX);
+const _: () = assert!(2 * DOCUMENT_BYTES_MAX <= 512 * 1024);
 
 /// Planner to runner.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -1,4 +1,5 @@
 //! A document on its way to force: which modules it still lacks, and how far it is.
+//! Whether it may go on is decided elsewhere.
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
@@ -32,7 +33,7 @@ pub(crate) struct Pending {
     pub(crate) envelope: Vec<u8>,
     pub(crate) stage: Stage,
     pub(crate) since: Monotonic,
-    /// Came from the store at boot: it is durable already.
+    /// Came from the store at boot, modules and all: it is durable already.
     pub(crate) restored: bool,
     modules: BTreeMap<Digest, Vec<u8>>,
 }
@@ -63,6 +64,13 @@ impl Pending {
             }
         }
         needed
+    }
+
+    /// What all needed modules weigh together, in bytes.
+    pub(crate) fn needed_bytes(&self) -> u64 {
+        let listed = &self.document.payload().modules;
+        let sizes = self.needed().into_keys().filter_map(|digest| listed.get(&digest));
+        sizes.fold(0, |sum, module| sum.saturating_add(module.size_bytes))
     }
 
     /// The needed modules whose bytes are not here yet.

@@ -1,5 +1,5 @@
 //! Counts what a module did over an interval of ticks, and picks the records
-//! that are worth sending.
+//! that are worth sending. How they travel is not known here.
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
@@ -8,6 +8,13 @@ use gnomon_schemas::ids::{FunctionName, SignalName};
 use gnomon_schemas::results::{ClampCounts, Differences, Record, SlotRole, Source, Summary};
 use gnomon_schemas::value::Values;
 use gnomon_schemas::{Digest, Version};
+
+/// Records of one interval that weigh this much end it early: they fill a batch.
+const RECORDS_BYTES_DUE: usize = 64 * 1024;
+/// Sampled records kept while the interval cannot be taken; with more, none are added.
+const RECORDS_BYTES_MAX: usize = 1024 * 1024;
+/// Divergent records kept of one interval, whatever a document asks for.
+const DIVERGENT_RECORDS_MAX: usize = 16;
 
 /// What one evaluation cost.
 #[derive(Debug, Clone, Copy, Default)]
@@ -26,6 +33,8 @@ pub struct Tally {
     /// The most divergent evaluations of the interval, the greatest difference first.
     divergent: Vec<(f64, Record)>,
     sampled: Vec<Record>,
+    /// What the sampled records weigh, roughly.
+    sampled_bytes: usize,
 }
 
 impl Tally {
@@ -56,7 +65,7 @@ impl Tally {
             memory_bytes_max: 0,
             differences: BTreeMap::new(),
         };
-        Tally { summary, reporting, divergent: Vec::new(), sampled: Vec::new() }
+        Tally { summary, reporting, divergent: Vec::new(), sampled: Vec::new(), sampled_bytes: 0 }
     }
 
     /// Counts a tick.
@@ -106,14 +115,17 @@ impl Tally {
         self.summary.memory_bytes_max = self.summary.memory_bytes_max.max(cost.memory_bytes);
         let every = u64::from(self.reporting.record_every);
         if every > 0 && record.tick % every == 0 {
-            self.sampled.push(record);
+            if self.sampled_bytes < RECORDS_BYTES_MAX {
+                self.sampled_bytes += weight_bytes(&record);
+                self.sampled.push(record);
+            }
         } else if divergence > 0.0 {
             self.keep_divergent(divergence, record);
         }
     }
 
     fn keep_divergent(&mut self, divergence: f64, record: Record) {
-        let most = self.reporting.divergent_records_max as usize;
+        let most = (self.reporting.divergent_records_max as usize).min(DIVERGENT_RECORDS_MAX);
         let place = self.divergent.partition_point(|(other, _)| *other >= divergence);
         if place < most {
             self.divergent.insert(place, (divergence, record));
@@ -157,6 +169,7 @@ impl Tally {
     /// Whether the interval is over.
     pub fn is_due(&self) -> bool {
         self.summary.ticks >= u64::from(self.reporting.summary_ticks.max(1))
+            || self.sampled_bytes >= RECORDS_BYTES_DUE
     }
 
     /// Whether anything was counted.
@@ -178,4 +191,13 @@ impl Tally {
         records.extend(done.divergent.into_iter().map(|(_, record)| record));
         (done.summary, records)
     }
+}
+
+fn weight_bytes(record: &Record) -> usize {
+    let values = [Some(&record.inputs), Some(&record.params), record.state.as_ref()];
+    let made = [record.outputs.as_ref(), record.actuated.as_ref()];
+    let of = |values: &Values| {
+        values.iter().map(|(name, value)| name.len() + value.weight_bytes()).sum::<usize>()
+    };
+    256 + values.into_iter().chain(made).flatten().map(of).sum::<usize>()
 }

@@ -17,4 +17,4 @@ pub mod socket;
 mod start;
 
 pub use config::{AgentConfig, ConfigError};
-pub use start::{AgentHandle, StartError, start};
+pub use start::{AgentHandle, StartError, Swapped, start};

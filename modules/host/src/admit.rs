@@ -73,6 +73,8 @@ impl Coded for AdmitError {
 #[derive(Debug, Clone)]
 pub struct Params {
     values: Values,
+    /// The module whose params record they fit.
+    pub(crate) module: Digest,
     pub(crate) lowered: Option<Val>,
 }
 
@@ -129,7 +131,6 @@ impl Host {
             return Err(AdmitError::UnknownFunction(function.clone()));
         };
         shape::check(bytes)?;
-        // Imports are looked at before code generation: it would refuse nothing sooner.
         let (digest, component) = self.compiled(bytes).map_err(AdmitError::Compile)?;
         let interface = Interface::of(&component, self.engine())?;
         interface.check(profile, function)?;
@@ -206,7 +207,7 @@ impl Admitted {
             None => None,
         };
         match accepted {
-            Value::Record(values) => Ok(Params { values, lowered }),
+            Value::Record(values) => Ok(Params { values, module: self.digest().clone(), lowered }),
             _ => Err(AdmitError::Params("are not a record".into())),
         }
     }

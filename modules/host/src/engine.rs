@@ -13,7 +13,7 @@ use wasmtime::{
     WasmFeatures,
 };
 
-use crate::evaluate::CallState;
+use crate::evaluate::{CallState, OUTPUT_WEIGHT_BYTES_MAX};
 
 /// The release of the engine; held to `Cargo.lock` by a test.
 pub const WASMTIME_VERSION: &str = "48.0.8";
@@ -63,7 +63,8 @@ impl Host {
     pub fn new(options: &HostOptions) -> Result<Host, HostError> {
         let engine =
             Engine::new(&config(options)).map_err(|error| HostError(format!("{error:#}")))?;
-        tick_epochs_of(engine.weak());
+        tick_epochs_of(engine.weak())
+            .map_err(|error| HostError(format!("no thread for the deadlines: {error}")))?;
         Ok(Host {
             linker: Linker::new(&engine),
             digest: Digest::of(engine_description().as_bytes()),
@@ -97,6 +98,8 @@ impl Host {
             .map(Arc::new)
             .map_err(|error| format!("{error:#}"))?;
         let mut compiled = lock();
+        // Another thread may have compiled the same meanwhile.
+        compiled.retain(|(known, _)| *known != digest);
         if compiled.len() == COMPILED_MODULES_MAX {
             compiled.pop_front();
         }
@@ -117,6 +120,8 @@ pub fn features() -> WasmFeatures {
         | WasmFeatures::SIGN_EXTENSION
         | WasmFeatures::SATURATING_FLOAT_TO_INT
         | WasmFeatures::BULK_MEMORY
+        // An encoding, not an ability: linkers pad the table index of `call_indirect`.
+        | WasmFeatures::CALL_INDIRECT_OVERLONG
         | WasmFeatures::MULTI_VALUE
         | WasmFeatures::FLOATS
         | WasmFeatures::COMPONENT_MODEL
@@ -165,21 +170,22 @@ pub fn engine_description() -> String {
     format!(
         "wasmtime {WASMTIME_VERSION}; fuel on, default operator costs, instantiation apart; \
          NaN canonicalization on; features {:?}; fresh instance per call; stack {WASM_STACK_BYTES}; \
-         memory max {MEMORY_BYTES_MAX}; table elements max {TABLE_ELEMENTS_MAX}",
+         memory max {MEMORY_BYTES_MAX}; table elements max {TABLE_ELEMENTS_MAX}; \
+         outputs and state max {OUTPUT_WEIGHT_BYTES_MAX} each",
         features().iter_names().map(|(name, _)| name).collect::<Vec<_>>()
     )
 }
 
 /// One thread per process moves the epochs of all engines on; it ends with the last of them.
-fn tick_epochs_of(engine: EngineWeak) {
+fn tick_epochs_of(engine: EngineWeak) -> std::io::Result<()> {
     static ENGINES: OnceLock<Mutex<Vec<EngineWeak>>> = OnceLock::new();
     let engines = ENGINES.get_or_init(Mutex::default);
+    // Held until the thread runs, so that no other engine counts on one that never will.
     let mut list = engines.lock().unwrap_or_else(PoisonError::into_inner);
     list.push(engine);
     if list.len() > 1 {
-        return;
+        return Ok(());
     }
-    drop(list);
     let spawned = std::thread::Builder::new().name("gnomon-epochs".into()).spawn(move || {
         loop {
             std::thread::sleep(EPOCH_TICK);
@@ -190,6 +196,8 @@ fn tick_epochs_of(engine: EngineWeak) {
             }
         }
     });
-    // Without the thread the second fence is gone; fuel, the first, still holds.
-    drop(spawned);
+    if spawned.is_err() {
+        list.clear();
+    }
+    spawned.map(drop)
 }

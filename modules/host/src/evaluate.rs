@@ -3,7 +3,7 @@
 //! Fuel is the first fence and the only one that is the same everywhere; the
 //! epoch deadline is the second; memory is capped by the store's limiter.
 
-use gnomon_schemas::limits::STRING_BYTES_MAX;
+use gnomon_schemas::limits::{LIST_ITEMS_MAX, STRING_BYTES_MAX};
 use gnomon_schemas::value::{Value, Values};
 use gnomon_schemas::{Reason, Refusal};
 use std::time::{Duration, Instant};
@@ -11,12 +11,16 @@ use wasmtime::component::{Instance, Val};
 use wasmtime::{ResourceLimiter, Store, Trap};
 
 use crate::admit::{AdmitError, Admitted, InputCheck, Params};
-use crate::convert::{from_engine, lower_record};
+use crate::convert::{Plan, from_engine, lower_record};
 use crate::engine::{EPOCH_TICK, TABLE_ELEMENTS_MAX};
 use crate::interface::Argument;
 
 /// The most that one evaluation may return, as [`Value::weight_bytes`] counts it.
 pub const OUTPUT_WEIGHT_BYTES_MAX: usize = 16 * STRING_BYTES_MAX;
+/// The most bytes of ours that the engine fills with what a guest returns: a guest's
+/// lists may overlap, so that a page of memory spells out to gigabytes. The most that
+/// [`OUTPUT_WEIGHT_BYTES_MAX`] of outputs and as much state can take, deeply nested.
+const LIFTED_BYTES_MAX: usize = 32 * OUTPUT_WEIGHT_BYTES_MAX;
 /// Bytes that one table element counts towards the memory budget.
 const TABLE_ELEMENT_BYTES: usize = 8;
 
@@ -113,12 +117,9 @@ impl Admitted {
             }
         };
         let mut store = self.store();
-        let called = self.call(&mut store, &arguments);
-        let fuel = match &called {
-            Ok(_) => Some(self.0.budget.fuel.saturating_sub(store.get_fuel().unwrap_or(0))),
-            // The counter is exact only where the engine stopped at it.
-            Err(refusal) if refusal.reason == Reason::OutOfFuel => Some(self.0.budget.fuel),
-            Err(_) => None,
+        let (called, fuel) = match self.instantiate(&mut store) {
+            Ok(instance) => self.call(&mut store, &instance, &arguments),
+            Err(refusal) => (Err(refusal), None),
         };
         Evaluation {
             outcome: called.and_then(|result| self.outputs(&result)),
@@ -153,27 +154,44 @@ impl Admitted {
         store.limiter(|state| state);
         let tick_ms = u64::try_from(EPOCH_TICK.as_millis()).unwrap_or(1);
         store.set_epoch_deadline(self.0.deadline_ms.div_ceil(tick_ms) + 1);
+        store.set_hostcall_fuel(LIFTED_BYTES_MAX);
         store
     }
 
     /// A start function runs under the same fuel as a call, counted apart.
     fn instantiate(&self, store: &mut Store<CallState>) -> Result<Instance, Refusal> {
         refuel(store, self.0.budget.fuel)?;
-        self.0.instance.instantiate(&mut *store).map_err(|error| fault(&error, store.data()))
+        let instance = self.0.instance.instantiate(&mut *store);
+        let instance = instance.map_err(|error| fault(&error, store.data()))?;
+        spent(store, self.0.budget.fuel)?;
+        Ok(instance)
     }
 
-    fn call(&self, store: &mut Store<CallState>, arguments: &[Val]) -> Result<Val, Refusal> {
-        let instance = self.instantiate(store)?;
-        refuel(store, self.0.budget.fuel)?;
-        let evaluate = instance
-            .get_func(&mut *store, self.0.evaluate)
-            .ok_or_else(|| Refusal::from(AdmitError::MissingExport))?;
-        let mut results = [Val::Bool(false)];
-        evaluate
-            .call(&mut *store, arguments, &mut results)
-            .map_err(|error| fault(&error, store.data()))?;
-        let [result] = results;
-        Ok(result)
+    /// Calls, and says what it cost where that is known.
+    fn call(
+        &self,
+        store: &mut Store<CallState>,
+        instance: &Instance,
+        arguments: &[Val],
+    ) -> (Result<Val, Refusal>, Option<u64>) {
+        let budget = self.0.budget.fuel;
+        let called = refuel(store, budget).and_then(|()| {
+            let evaluate = instance
+                .get_func(&mut *store, self.0.evaluate)
+                .ok_or_else(|| Refusal::from(AdmitError::MissingExport))?;
+            let mut results = [Val::Bool(false)];
+            evaluate
+                .call(&mut *store, arguments, &mut results)
+                .map_err(|error| fault(&error, store.data()))?;
+            let [result] = results;
+            Ok((result, spent(store, budget)?))
+        });
+        match called {
+            Ok((result, fuel)) => (Ok(result), Some(fuel)),
+            // After other traps the counter is stale: some of it is in the guest's registers.
+            Err(refusal) if refusal.reason == Reason::OutOfFuel => (Err(refusal), Some(budget)),
+            Err(refusal) => (Err(refusal), None),
+        }
     }
 
     fn arguments(
@@ -191,15 +209,24 @@ impl Admitted {
             Argument::Params(_) => params
                 .lowered
                 .clone()
+                .filter(|_| params.module == self.0.digest)
                 .ok_or_else(|| Refusal::new(Reason::ParamsInvalid, "params of another module")),
-            Argument::State(plan) => {
-                let state = state.map_or(Value::Null, |state| Value::Record(state.clone()));
-                plan.lower(&state).ok_or_else(|| {
-                    Refusal::new(Reason::StateInvalid, "the state does not fit its type")
-                })
-            }
+            Argument::State(plan) => self.lower_state(plan, state),
         });
         arguments.collect()
+    }
+
+    /// A state may have been through JSON, where a long integer is a string.
+    fn lower_state(&self, plan: &Plan, state: Option<&Values>) -> Result<Val, Refusal> {
+        let invalid = |what: String| Refusal::new(Reason::StateInvalid, what);
+        let accepted = match (state, &self.0.interface.state) {
+            (Some(state), Some(ty)) => ty.accept(&Value::Record(state.clone())).map_err(invalid)?,
+            _ => Value::Null,
+        };
+        if !accepted.is_finite() {
+            return Err(invalid("a number is not finite".into()));
+        }
+        plan.lower(&accepted).ok_or_else(|| invalid("it does not fit its type".into()))
     }
 
     /// Languages differ on NaN, negative and huge values, and C reads outside its
@@ -282,15 +309,18 @@ impl InputCheck {
     }
 
     fn check_range(&self, value: &Value) -> Result<(), String> {
-        if let Value::List(items) = value {
-            if let Some(max) = self.items_max
-                && items.len() > max
-            {
-                return Err(format!("{} items, at most {max}", items.len()));
+        match value {
+            Value::List(items) => {
+                let max = self.items_max.unwrap_or(LIST_ITEMS_MAX);
+                if items.len() > max {
+                    return Err(format!("{} items, at most {max}", items.len()));
+                }
+                items.iter().try_for_each(|item| self.check_range(item))
             }
-            return items.iter().try_for_each(|item| self.check_number(item));
+            // A range is of numbers and lists of them, what is in a record has none.
+            Value::Record(_) if !value.is_finite() => Err("a number is not finite".into()),
+            _ => self.check_number(value),
         }
-        self.check_number(value)
     }
 
     fn check_number(&self, value: &Value) -> Result<(), String> {
@@ -307,8 +337,22 @@ impl InputCheck {
     }
 }
 
-fn refuel(store: &mut Store<CallState>, fuel: u64) -> Result<(), Refusal> {
-    store.set_fuel(fuel).map_err(|error| Refusal::new(Reason::TrapOther, format!("{error:#}")))
+/// One more than the budget: the engine looks at the counter only now and then and
+/// never below zero, so what is left tells whether the cost was over the budget.
+fn refuel(store: &mut Store<CallState>, budget: u64) -> Result<(), Refusal> {
+    store.set_fuel(budget.saturating_add(1)).map_err(|error| no_fuel_counter(&error))
+}
+
+/// What was used since [`refuel`]; out of fuel if that is more than the budget.
+fn spent(store: &Store<CallState>, budget: u64) -> Result<u64, Refusal> {
+    match store.get_fuel().map_err(|error| no_fuel_counter(&error))? {
+        0 => Err(Refusal::new(Reason::OutOfFuel, Trap::OutOfFuel.to_string())),
+        left => Ok(budget.saturating_add(1).saturating_sub(left)),
+    }
+}
+
+fn no_fuel_counter(error: &wasmtime::Error) -> Refusal {
+    Refusal::new(Reason::TrapOther, format!("{error:#}"))
 }
 
 /// The one reason of an engine error.
@@ -319,6 +363,9 @@ fn fault(error: &wasmtime::Error, state: &CallState) -> Refusal {
             Reason::MemoryOverBudget
         } else if error.is::<wasmtime::PoolConcurrencyLimitError>() {
             Reason::Unavailable
+        } else if text.contains("fuel allocated for hostcalls") {
+            // The engine's error has no public type; a test holds its words.
+            Reason::OutputInvalid
         } else {
             Reason::TrapOther
         };

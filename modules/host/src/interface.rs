@@ -18,6 +18,9 @@ use crate::convert::{Field, Plan};
 pub const EVALUATE: &str = "evaluate";
 /// How deep a value's type may nest.
 const TYPE_DEPTH_MAX: usize = 8;
+/// Types, fields and cases of one value's type, spelled out: a few bytes of shared
+/// types spell out to millions.
+const TYPE_PARTS_MAX: usize = 1_000;
 
 /// Fields by name.
 pub type Fields = BTreeMap<SignalName, ValueType>;
@@ -73,7 +76,7 @@ impl Interface {
         let mut arguments = vec![];
         let (mut inputs, mut params, mut state) = (None, None, None);
         for (index, (name, engine_type)) in function.params().enumerate() {
-            let ty = value_type(name, &engine_type, 0)?;
+            let ty = value_type(name, &engine_type)?;
             let plan = Plan::of(&engine_type, &ty);
             match (index, ty, plan) {
                 (0, ValueType::Record(fields), Plan::Record(plan)) => {
@@ -131,11 +134,12 @@ impl Interface {
         }
         for (name, ty) in &self.outputs {
             match profile.outputs.get(name) {
-                Some(output) if !role.outputs.contains(name) || output.value_type != *ty => {
+                Some(_) if !role.outputs.contains(name) => {
+                    return wrong(format!("outputs.{name} is not for `{function}` to set"));
+                }
+                Some(output) if output.value_type != *ty => {
                     let has = &output.value_type;
-                    return wrong(format!(
-                        "outputs.{name} is {ty}; `{function}` needs {has} among its outputs"
-                    ));
+                    return wrong(format!("outputs.{name} is {ty}, the output is {has}"));
                 }
                 None => {
                     return wrong(format!(
@@ -164,7 +168,7 @@ fn outputs_of(function: &ComponentFunc, state: Option<&ValueType>) -> Result<Fie
         (Type::Tuple(pair), Some(state)) => {
             let parts: Vec<Type> = pair.types().collect();
             let [outputs, after] = parts.as_slice() else { return Err(wrong()) };
-            if value_type("result.1", after, 0)? != *state {
+            if value_type("result.1", after)? != *state {
                 return Err(AdmitError::Interface("the state returned has another type".into()));
             }
             outputs.clone()
@@ -172,7 +176,7 @@ fn outputs_of(function: &ComponentFunc, state: Option<&ValueType>) -> Result<Fie
         (_, Some(_)) => return Err(wrong()),
         (_, None) => result,
     };
-    match value_type("result", &result, 0)? {
+    match value_type("result", &result)? {
         ValueType::Record(fields) => signals(fields),
         _ => Err(wrong()),
     }
@@ -189,12 +193,27 @@ fn signals(fields: BTreeMap<String, ValueType>) -> Result<Fields, AdmitError> {
 }
 
 /// A WIT type as a value type; names come out in `snake_case`.
-fn value_type(place: &str, ty: &Type, depth: usize) -> Result<ValueType, AdmitError> {
-    if depth > TYPE_DEPTH_MAX {
-        return Err(AdmitError::Type { place: place.to_owned(), found: "nested too deep" });
-    }
-    let inner = |ty: &Type| value_type(place, ty, depth + 1).map(Box::new);
+fn value_type(place: &str, ty: &Type) -> Result<ValueType, AdmitError> {
+    let mut parts_left = TYPE_PARTS_MAX;
+    value_type_within(place, ty, 0, &mut parts_left)
+}
+
+fn value_type_within(
+    place: &str,
+    ty: &Type,
+    depth: usize,
+    parts_left: &mut usize,
+) -> Result<ValueType, AdmitError> {
     let refused = |found| Err(AdmitError::Type { place: place.to_owned(), found });
+    if depth > TYPE_DEPTH_MAX {
+        return refused("nested too deep");
+    }
+    let parts = if let Type::Enum(cases) = ty { cases.names().len() } else { 1 };
+    match parts_left.checked_sub(parts) {
+        Some(left) => *parts_left = left,
+        None => return refused("a type of too many parts"),
+    }
+    let mut inner = |ty: &Type| value_type_within(place, ty, depth + 1, parts_left).map(Box::new);
     Ok(match ty {
         Type::Bool => ValueType::Bool,
         Type::S8 => ValueType::S8,
@@ -222,7 +241,8 @@ fn value_type(place: &str, ty: &Type, depth: usize) -> Result<ValueType, AdmitEr
                 .fields()
                 .map(|field| {
                     let name = field.name.replace('-', "_");
-                    let ty = value_type(&format!("{place}.{name}"), &field.ty, depth + 1)?;
+                    let place = format!("{place}.{name}");
+                    let ty = value_type_within(&place, &field.ty, depth + 1, parts_left)?;
                     Ok((name, ty))
                 })
                 .collect::<Result<_, AdmitError>>()?,

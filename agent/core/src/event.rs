@@ -1,0 +1,100 @@
+//! What the agent hears, what it wants done, and what it is made with: closed
+//! lists. What follows from them is not known here.
+
+use alloc::boxed::Box;
+use alloc::collections::BTreeMap;
+use alloc::string::String;
+use alloc::vec::Vec;
+use gnomon_schemas::document::InlineBytes;
+use gnomon_schemas::module::JudgeEvidence;
+use gnomon_schemas::reported::Reported;
+use gnomon_schemas::results::Results;
+use gnomon_schemas::trust::TrustRoot;
+use gnomon_schemas::{BootId, Digest, Version};
+
+use crate::accept::{Floor, Identity};
+use crate::message::{FromRunner, ToRunner};
+
+/// What the agent hears.
+#[derive(Debug)]
+pub enum Event {
+    /// The agent starts, with what its store held.
+    Started(Stored),
+    /// The broker accepted the connection and the subscriptions.
+    Connected,
+    /// The connection is gone.
+    Disconnected,
+    /// Bytes came on the desired topic.
+    Document(Vec<u8>),
+    /// Bytes came on a module's topic, or out of the store.
+    Module(Digest, Vec<u8>),
+    /// Bytes came on the ack topic.
+    Ack(Vec<u8>),
+    /// The store has tried to make a document durable.
+    Persisted(Version, Result<(), String>),
+    /// The runner spoke.
+    Runner(FromRunner),
+    /// Some time has passed.
+    Clock,
+}
+
+/// What the store held at the start.
+#[derive(Debug, Default)]
+pub struct Stored {
+    /// The floor.
+    pub floor: Option<Floor>,
+    /// The envelope of the document in force.
+    pub envelope: Option<Vec<u8>>,
+    /// The modules that are there.
+    pub modules: BTreeMap<Digest, Vec<u8>>,
+}
+
+/// What the shell is to do.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Effect {
+    /// Subscribe to a module's topic and deliver what comes.
+    FetchModule(Digest),
+    /// Leave a module's topic.
+    ForgetModule(Digest),
+    /// Send to the runner.
+    Runner(Box<ToRunner>),
+    /// Make all of this durable in one transaction, then say so.
+    Persist(Box<Transaction>),
+    /// Publish the reported document, retained.
+    Report(Box<Reported>),
+    /// Append a batch to the outbox, durably.
+    Append(Box<Results>),
+    /// Delete acknowledged batches from the outbox.
+    Delete(BootId, Vec<u64>),
+    /// Publish what the outbox holds, the oldest first.
+    Send,
+}
+
+/// One transition of the store.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Transaction {
+    /// The new floor.
+    pub floor: Floor,
+    /// The lowest possible time.
+    pub time_floor_ms: u64,
+    /// The envelope that comes into force.
+    pub envelope: Vec<u8>,
+    /// Its modules; all others can go, but for those of the previous document.
+    pub modules: BTreeMap<Digest, InlineBytes>,
+}
+
+/// What an agent is made with.
+pub struct Setup {
+    /// Who the device is.
+    pub identity: Identity,
+    /// The trust root in force.
+    pub root: TrustRoot,
+    /// The judge of module evidence.
+    pub judge: Box<dyn JudgeEvidence + Send>,
+    /// This start of the agent.
+    pub boot: BootId,
+    /// The agent's release.
+    pub agent_version: String,
+    /// The lowest possible time at the start (Unix time, ms).
+    pub time_floor_ms: u64,
+}

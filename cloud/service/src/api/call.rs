@@ -1,0 +1,161 @@
+//! One request, read whole and capped, and one answer. Every handler takes and
+//! gives these, so that every refusal is a problem of ours, not the framework's.
+
+use axum::body::to_bytes;
+use axum::extract::{FromRequest, FromRequestParts as _, Query, RawPathParams, Request};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
+use gnomon_schemas::limits::{HTTP_JSON_BYTES_MAX, MODULE_BYTES_MAX};
+use gnomon_schemas::reason::{Coded, Reason, Refusal};
+use gnomon_schemas::strict;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::collections::BTreeMap;
+use std::str::FromStr;
+
+use super::problem::Problem;
+
+/// The media type of modules.
+pub const WASM: &str = "application/wasm";
+/// The media types of JSON bodies.
+const JSON: [&str; 2] = ["application/json", "application/merge-patch+json"];
+
+/// A request.
+pub struct Call {
+    path: BTreeMap<String, String>,
+    query: BTreeMap<String, String>,
+    headers: HeaderMap,
+    body: Vec<u8>,
+}
+
+impl<S: Send + Sync> FromRequest<S> for Call {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Call, Problem> {
+        let (mut parts, body) = request.into_parts();
+        let bad =
+            |message: String| Problem::new(Refusal::new(Reason::InvalidId, message));
+        let path = RawPathParams::from_request_parts(&mut parts, state)
+            .await
+            .map_err(|error| bad(error.to_string()))?;
+        let path = path.iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
+        let query = Query::<BTreeMap<String, String>>::from_request_parts(&mut parts, state)
+            .await
+            .map_err(|error| bad(error.to_string()))?;
+        let is_module = media_type(&parts.headers) == Some(WASM);
+        let bytes_max = if is_module { MODULE_BYTES_MAX } else { HTTP_JSON_BYTES_MAX };
+        let body = to_bytes(body, bytes_max).await.map_err(|error| {
+            let detail = format!("the body: {error}; at most {bytes_max} bytes are taken");
+            Problem::new(Refusal::new(Reason::TooLarge, detail))
+        })?;
+        Ok(Call { path, query: query.0, headers: parts.headers, body: body.to_vec() })
+    }
+}
+
+fn media_type(headers: &HeaderMap) -> Option<&str> {
+    let value = headers.get(header::CONTENT_TYPE)?.to_str().ok()?;
+    value.split(';').next().map(str::trim)
+}
+
+impl Call {
+    /// A part of the path, parsed.
+    ///
+    /// # Errors
+    /// Why it is not of its form.
+    pub fn path<T: FromStr<Err: Coded>>(&self, name: &str) -> Result<T, Refusal> {
+        Ok(self.path_text(name).parse()?)
+    }
+
+    /// A part of the path as it stands.
+    pub fn path_text(&self, name: &str) -> &str {
+        self.path.get(name).map_or("", String::as_str)
+    }
+
+    /// A parameter of the query, parsed; none when it is absent.
+    ///
+    /// # Errors
+    /// Why it is not of its form.
+    pub fn query<T: FromStr<Err: std::fmt::Display>>(
+        &self,
+        name: &str,
+    ) -> Result<Option<T>, Refusal> {
+        let parse = |text: &String| {
+            text.parse().map_err(|error: T::Err| {
+                Refusal::new(Reason::InvalidId, format!("query `{name}`: {error}"))
+            })
+        };
+        self.query.get(name).map(parse).transpose()
+    }
+
+    /// A parameter of the query, or else a header.
+    ///
+    /// # Errors
+    /// When neither is there.
+    pub fn query_or_header(&self, name: &str, header: &str) -> Result<&str, Refusal> {
+        let from_header = || self.headers.get(header).and_then(|value| value.to_str().ok());
+        self.query.get(name).map(String::as_str).or_else(from_header).ok_or_else(|| {
+            let detail = format!("give query `{name}` or header `{header}`");
+            Refusal::new(Reason::SchemaViolation, detail)
+        })
+    }
+
+    /// A header's text.
+    pub fn header(&self, name: header::HeaderName) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+
+    /// The body, which must be declared to be JSON: a page of another origin
+    /// cannot send that without being asked first.
+    ///
+    /// # Errors
+    /// [`Reason::UnsupportedMediaType`].
+    pub fn json_bytes(&self) -> Result<&[u8], Refusal> {
+        self.bytes_of(&JSON)
+    }
+
+    /// The body, which must be declared to be a module.
+    ///
+    /// # Errors
+    /// [`Reason::UnsupportedMediaType`].
+    pub fn wasm_bytes(&self) -> Result<&[u8], Refusal> {
+        self.bytes_of(&[WASM])
+    }
+
+    fn bytes_of(&self, taken: &[&str]) -> Result<&[u8], Refusal> {
+        let found = media_type(&self.headers);
+        if found.is_some_and(|found| taken.contains(&found)) {
+            return Ok(&self.body);
+        }
+        let found = found.map_or("nothing".to_owned(), |found| format!("`{found}`"));
+        let detail = format!("content-type is {found}; send {}", taken.join(" or "));
+        Err(Refusal::new(Reason::UnsupportedMediaType, detail))
+    }
+
+    /// The body as `T`, strictly.
+    ///
+    /// # Errors
+    /// Why it is not.
+    pub fn json<T: DeserializeOwned>(&self) -> Result<T, Refusal> {
+        Ok(strict::parse(self.json_bytes()?, HTTP_JSON_BYTES_MAX)?)
+    }
+}
+
+/// An answer in JSON.
+///
+/// # Errors
+/// When the value cannot be encoded, which none of ours cannot.
+pub fn json<T: Serialize>(status: StatusCode, value: &T) -> Result<Response, Problem> {
+    let body = serde_json::to_vec(value)
+        .map_err(|error| Problem::new(Refusal::new(Reason::Unavailable, error.to_string())))?;
+    Ok(bytes(status, "application/json", body))
+}
+
+/// An answer of bytes.
+pub fn bytes(status: StatusCode, media_type: &'static str, body: Vec<u8>) -> Response {
+    (status, [(header::CONTENT_TYPE, media_type)], body).into_response()
+}
+
+/// 201 for what is new, 200 for what was there.
+pub fn created(is_new: bool) -> StatusCode {
+    if is_new { StatusCode::CREATED } else { StatusCode::OK }
+}

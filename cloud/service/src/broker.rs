@@ -1,0 +1,148 @@
+//! The embedded MQTT broker: rmqtt as a library, on a thread and a runtime of its
+//! own, so that stopping it frees the port whatever tasks it still has.
+//!
+//! It keeps retained messages in memory only: the store is the truth, and the bus
+//! publishes everything again whenever it connects. Several brokers can live in
+//! one process. There is no ACL: it listens on the loopback unless told otherwise,
+//! and every payload is checked as if anybody could have sent it.
+
+use gnomon_schemas::limits::MQTT_PACKET_BYTES_MAX;
+use rmqtt::context::ServerContext;
+use rmqtt::net::{Builder, Listener};
+use rmqtt::node::Node;
+use rmqtt::server::MqttServer;
+use std::net::SocketAddr;
+use std::num::NonZeroU16;
+use std::sync::mpsc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+use tokio::sync::oneshot;
+
+/// Messages that wait for one client, at most: results of a large fleet come in bursts.
+const QUEUE_MESSAGES_MAX: usize = 200_000;
+/// Messages on their way to one client without its acknowledgement.
+const INFLIGHT_MAX: u16 = 1024;
+
+/// The broker could not start.
+#[derive(Debug, thiserror::Error)]
+#[error("the embedded broker could not listen on {address}: {message}")]
+pub struct BrokerError {
+    address: SocketAddr,
+    message: String,
+}
+
+/// A broker that runs until it is dropped.
+pub struct Broker {
+    address: SocketAddr,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Broker {
+    /// Starts a broker; port 0 takes any free one. Blocks until it listens.
+    ///
+    /// # Errors
+    /// [`BrokerError`] when the address is not free.
+    pub fn start(address: SocketAddr) -> Result<Broker, BrokerError> {
+        let failed = |message: String| BrokerError { address, message };
+        let (stop, stopped) = oneshot::channel();
+        let (ready, started) = mpsc::sync_channel(1);
+        let thread = std::thread::Builder::new()
+            .name("gnomon-broker".into())
+            .spawn(move || run(address, stopped, &ready))
+            .map_err(|error| failed(error.to_string()))?;
+        match started.recv() {
+            Ok(Ok(address)) => {
+                Ok(Broker { address, stop: Some(stop), thread: Some(thread) })
+            }
+            Ok(Err(message)) => Err(failed(message)),
+            Err(_) => Err(failed("its thread ended".into())),
+        }
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        // The thread may be gone already; then there is nobody to tell.
+        self.stop.take().map(|stop| stop.send(()));
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the embedded broker's thread panicked");
+        }
+    }
+}
+
+fn run(
+    address: SocketAddr,
+    stopped: oneshot::Receiver<()>,
+    ready: &mpsc::SyncSender<Result<SocketAddr, String>>,
+) {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_name("gnomon-broker-worker")
+        .enable_all()
+        .build();
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            ready.send(Err(error.to_string())).unwrap_or_default();
+            return;
+        }
+    };
+    runtime.block_on(async {
+        let (server, address) = match server(address).await {
+            Ok(server) => server,
+            Err(message) => {
+                ready.send(Err(message)).unwrap_or_default();
+                return;
+            }
+        };
+        // Nobody waits when the starting thread is gone; `stopped` then ends it at once.
+        ready.send(Ok(address)).unwrap_or_default();
+        tokio::select! {
+            ended = server.run() => {
+                tracing::error!(?ended, "the embedded broker ended");
+            }
+            _ = stopped => {}
+        }
+    });
+    // Drops every connection and the listener with it.
+    runtime.shutdown_timeout(Duration::from_secs(2));
+}
+
+async fn server(address: SocketAddr) -> Result<(MqttServer, SocketAddr), String> {
+    let listener = listen(address).map_err(|error| format!("{error:#}"))?;
+    let bound = listener.local_addr().map_err(|error| format!("{error:#}"))?;
+    let retainer = format!("storage.type=\"ram\"\nmax_payload_size=\"{MQTT_PACKET_BYTES_MAX}B\"\n");
+    let context = ServerContext::new()
+        .node(Node::default())
+        .busy_check_enable(false)
+        .mqtt_max_sessions(0)
+        .plugins_config_map_add("rmqtt-retainer", retainer)
+        .build()
+        .await;
+    rmqtt_retainer::register(&context, true, false).await.map_err(|error| format!("{error:#}"))?;
+    Ok((MqttServer::new(context).listener_by_id(listener, 1).build(), bound))
+}
+
+fn listen(address: SocketAddr) -> rmqtt::net::Result<Listener> {
+    let packet_bytes_max = u32::try_from(MQTT_PACKET_BYTES_MAX).unwrap_or(u32::MAX);
+    Builder::new()
+        .name("gnomon")
+        .laddr(address)
+        // A restart must not wait for the last connections' TIME_WAIT.
+        .reuseaddr(Some(true))
+        .nodelay(true)
+        .max_packet_size(packet_bytes_max)
+        .max_mqueue_len(QUEUE_MESSAGES_MAX)
+        .max_inflight(NonZeroU16::new(INFLIGHT_MAX).unwrap_or(NonZeroU16::MIN))
+        .max_handshaking_limit(20_000)
+        .bind()?
+        .tcp()
+}

@@ -1,0 +1,82 @@
+//! What a command shows: a value for programs, text or a table for people.
+
+use comfy_table::{Table, presets};
+use serde_json::Value;
+
+/// The outcome of a command.
+pub(super) struct Shown {
+    json: Value,
+    human: String,
+}
+
+impl Shown {
+    pub(super) fn new(json: Value, human: impl Into<String>) -> Shown {
+        Shown { json, human: human.into() }
+    }
+
+    /// A value whose JSON is what people read, too.
+    pub(super) fn value(json: Value) -> Shown {
+        let human = pretty(&json);
+        Shown { json, human }
+    }
+
+    pub(super) fn text(&self, json: bool) -> String {
+        let text = if json { pretty(&self.json) } else { self.human.clone() };
+        if text.is_empty() || text.ends_with('\n') { text } else { format!("{text}\n") }
+    }
+}
+
+fn pretty(json: &Value) -> String {
+    serde_json::to_string_pretty(json).unwrap_or_else(|_| json.to_string())
+}
+
+/// A table of one row per item; columns are dotted paths into the items.
+pub(super) fn table(items: &Value, columns: &[(&str, &str)]) -> String {
+    let items = items.as_array().map_or(&[][..], Vec::as_slice);
+    if items.is_empty() {
+        return "none".to_owned();
+    }
+    let rows = items.iter().map(|item| columns.iter().map(|(_, path)| cell(item, path)).collect());
+    grid(columns.iter().map(|(title, _)| (*title).to_owned()).collect(), rows.collect())
+}
+
+/// A table of the rows given.
+pub(super) fn grid(titles: Vec<String>, rows: Vec<Vec<String>>) -> String {
+    let mut table = Table::new();
+    table.load_preset(presets::NOTHING).set_header(titles).add_rows(rows);
+    table.trim_fmt()
+}
+
+/// Pairs, one per line.
+pub(super) fn pairs(item: &Value, lines: &[(&str, &str)]) -> String {
+    let rows = lines.iter().map(|(title, path)| vec![(*title).to_owned(), cell(item, path)]);
+    let mut table = Table::new();
+    table.load_preset(presets::NOTHING).add_rows(rows.collect::<Vec<_>>());
+    table.trim_fmt()
+}
+
+/// The value at a dotted path, in a few words. Digests are cut to what is unique
+/// enough for people, and still names a module.
+pub(super) fn cell(item: &Value, path: &str) -> String {
+    let pointer = format!("/{}", path.replace('.', "/"));
+    item.pointer(&pointer).map_or_else(|| "-".to_owned(), words)
+}
+
+fn words(value: &Value) -> String {
+    match value {
+        Value::Null => "-".to_owned(),
+        Value::String(text) => match text.strip_prefix("sha256:") {
+            Some(hex) => hex.chars().take(12).collect(),
+            None => text.clone(),
+        },
+        Value::Number(number) if number.is_f64() => {
+            number.as_f64().map_or_else(String::new, |n| format!("{n:.4}"))
+        }
+        Value::Array(items) => items.iter().map(words).collect::<Vec<_>>().join(", "),
+        Value::Object(fields) => {
+            let pairs = fields.iter().map(|(key, value)| format!("{key}={}", words(value)));
+            pairs.collect::<Vec<_>>().join(", ")
+        }
+        other => other.to_string(),
+    }
+}

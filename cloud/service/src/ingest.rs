@@ -1,0 +1,250 @@
+//! What devices send: parsed strictly, stored once, then acknowledged.
+//!
+//! Many messages go into one transaction, since the durable commit is what
+//! limits the rate. Nothing here trusts the broker: every payload must name the
+//! device of its topic, and that device must be registered. Refused messages are
+//! counted, nothing else.
+
+use gnomon_schemas::ack::{Ack, AckSchema};
+use gnomon_schemas::ids::{BootId, DeviceId, FleetId};
+use gnomon_schemas::limits::{
+    ACK_SEQUENCES_MAX, REPORTED_BYTES_MAX, RESULTS_BYTES_MAX, STATUS_BYTES_MAX,
+};
+use gnomon_schemas::reason::{Reason, Refusal};
+use gnomon_schemas::reported::{Reported, Status};
+use gnomon_schemas::results::Results;
+use gnomon_schemas::strict;
+use gnomon_schemas::topics::{Channel, Topic};
+use rusqlite::Connection;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::mpsc;
+
+use crate::app::App;
+use crate::bus::{Command, Message};
+use crate::clock;
+use crate::store::{devices, reported, results, versions};
+
+/// Messages in one transaction, at most.
+const BATCH_MAX: usize = 500;
+/// A count beyond this is not a count; sums of such stay far from overflow.
+const COUNT_MAX: u64 = 1 << 40;
+/// A sum of differences beyond this is not a measurement.
+const SUM_MAX: f64 = 1e100;
+
+/// A message whose form was checked.
+enum Checked {
+    Reported(Box<Reported>),
+    Status(Status),
+    Results(Box<Results>),
+}
+
+/// Takes messages until the bus is gone.
+pub async fn run(app: Arc<App>, mut messages: mpsc::Receiver<Message>) {
+    let mut batch = Vec::new();
+    while messages.recv_many(&mut batch, BATCH_MAX).await > 0 {
+        let mut checked = Vec::with_capacity(batch.len());
+        for message in batch.drain(..) {
+            // A cleared retained message has no payload.
+            if message.payload.is_empty() {
+                continue;
+            }
+            match check(&app.fleet, &message) {
+                Ok(good) => checked.push((message.topic, good)),
+                Err(refusal) => app.refused.count(&refusal, &message.topic),
+            }
+        }
+        store(&app, checked).await;
+    }
+}
+
+fn check(fleet: &FleetId, message: &Message) -> Result<Checked, Refusal> {
+    let Some(Topic::Device(_, device, channel)) = Topic::parse(&message.topic) else {
+        return Err(Refusal::new(Reason::InvalidId, "not a topic of a device"));
+    };
+    let payload = message.payload.as_slice();
+    let belongs = |of_fleet: &FleetId, of_device: &DeviceId| {
+        if of_fleet != fleet {
+            return Err(Refusal::new(Reason::WrongFleet, format!("it names fleet `{of_fleet}`")));
+        }
+        belongs_to(of_device, &device)
+    };
+    match channel {
+        Channel::Reported => {
+            let reported: Reported = strict::parse(payload, REPORTED_BYTES_MAX)?;
+            belongs(&reported.fleet, &reported.device)?;
+            Ok(Checked::Reported(Box::new(reported)))
+        }
+        Channel::Status => {
+            let status: Status = strict::parse(payload, STATUS_BYTES_MAX)?;
+            belongs_to(&status.device, &device)?;
+            Ok(Checked::Status(status))
+        }
+        Channel::Results => {
+            let results: Results = strict::parse(payload, RESULTS_BYTES_MAX)?;
+            belongs(&results.fleet, &results.device)?;
+            check_figures(&results)?;
+            Ok(Checked::Results(Box::new(results)))
+        }
+        Channel::Desired | Channel::Ack => {
+            Err(Refusal::new(Reason::InvalidId, "not a topic on which devices publish"))
+        }
+    }
+}
+
+fn belongs_to(named: &DeviceId, topic: &DeviceId) -> Result<(), Refusal> {
+    if named == topic {
+        return Ok(());
+    }
+    Err(Refusal::new(Reason::WrongDevice, format!("it names device `{named}`")))
+}
+
+/// Figures that could not be measured would spoil every sum that they enter.
+fn check_figures(results: &Results) -> Result<(), Refusal> {
+    let wrong = |what: String| Err(Refusal::new(Reason::NumberOutOfRange, what));
+    for summary in &results.summaries {
+        let clamped =
+            summary.clamped.values().flat_map(|c| [c.range, c.step, c.not_finite, c.interlock]);
+        let differences = summary.differences.values();
+        let counts = [summary.ticks, summary.evaluations, summary.skipped]
+            .into_iter()
+            .chain(summary.faults.values().chain(summary.sources.values()).copied())
+            .chain(clamped)
+            .chain(differences.clone().flat_map(|d| [d.compared, d.mismatches]))
+            .max();
+        if counts.is_some_and(|count| count > COUNT_MAX) {
+            return wrong(format!("a count is over {COUNT_MAX}"));
+        }
+        let mut sums = differences.flat_map(|d| [d.sum, d.sum_abs, d.max_abs]);
+        if !sums.all(|sum| sum.abs() <= SUM_MAX) {
+            return wrong("a difference is out of all measure".into());
+        }
+    }
+    Ok(())
+}
+
+/// What a transaction leads to once it is committed.
+#[derive(Default)]
+struct Outcome {
+    acks: BTreeMap<(DeviceId, BootId), Vec<u64>>,
+    refused: Vec<(String, Refusal)>,
+}
+
+async fn store(app: &Arc<App>, checked: Vec<(String, Checked)>) {
+    if checked.is_empty() {
+        return;
+    }
+    let outcome = app
+        .store
+        .write(move |db| {
+            let mut outcome = Outcome::default();
+            let now_ms = clock::now_ms();
+            for (topic, message) in checked {
+                if let Err(refusal) = store_one(db, message, now_ms, &mut outcome) {
+                    // Of the store itself: nothing of this batch may be acknowledged.
+                    if refusal.reason == Reason::StoreFailed {
+                        return Err(refusal);
+                    }
+                    outcome.refused.push((topic, refusal));
+                }
+            }
+            Ok(outcome)
+        })
+        .await;
+    match outcome {
+        Ok(outcome) => {
+            for (topic, refusal) in outcome.refused {
+                app.refused.count(&refusal, &topic);
+            }
+            acknowledge(app, outcome.acks);
+        }
+        Err(refusal) => {
+            // Not acknowledged, so the devices keep it and send it again.
+            tracing::error!(%refusal, "could not store what devices sent");
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    }
+}
+
+fn store_one(
+    db: &Connection,
+    message: Checked,
+    now_ms: u64,
+    outcome: &mut Outcome,
+) -> Result<(), Refusal> {
+    match message {
+        Checked::Reported(report) => store_reported(db, &report, now_ms),
+        Checked::Status(status) => {
+            known(db, &status.device)?;
+            Ok(reported::put_status(db, &status, now_ms)?)
+        }
+        Checked::Results(batch) => {
+            known(db, &batch.device)?;
+            // A duplicate is stored already: it is acknowledged again, since the
+            // first acknowledgement may have been lost.
+            results::insert(db, &batch, now_ms)?;
+            let key = (batch.device, batch.boot);
+            outcome.acks.entry(key).or_default().push(batch.sequence);
+            Ok(())
+        }
+    }
+}
+
+fn known(db: &Connection, device: &DeviceId) -> Result<devices::Device, Refusal> {
+    devices::find(db, device)?.ok_or_else(|| {
+        Refusal::new(Reason::UnknownDevice, format!("device `{device}` is not registered"))
+    })
+}
+
+fn store_reported(db: &Connection, report: &Reported, now_ms: u64) -> Result<(), Refusal> {
+    let mut device = known(db, &report.device)?;
+    reported::put(db, report, now_ms)?;
+    let latest = versions::latest(db, &report.device)?;
+    let signed = latest.as_ref().map_or(0, |latest| latest.version.get()).max(device.version_floor);
+    // What is in force on the device was not signed by this store: a number beyond
+    // ours, or one of ours with other content. Both mean that this store was restored.
+    // What a device has only seen and refused, such as a forgery, is no conflict.
+    let mut ahead = report.applied.filter(|applied| applied.get() > signed);
+    if let Some(applied) = report.applied
+        && let Some(version) = versions::find(db, &report.device, applied)?
+    {
+        let same = report.applied_digest.as_ref().is_none_or(|d| *d == version.payload_digest);
+        if same {
+            versions::mark_applied(db, &report.device, &version, now_ms)?;
+        } else if applied.get() > device.version_floor {
+            ahead = ahead.or(report.seen).or(Some(applied));
+        }
+    }
+    if let Some(ahead) = ahead
+        && device.conflict != Some(ahead)
+    {
+        tracing::warn!(device = %report.device, %ahead, signed,
+            "the device is ahead of the cloud; it gets nothing until it is resolved");
+        device.conflict = Some(ahead);
+        devices::update(db, &device)?;
+    }
+    Ok(())
+}
+
+/// Signs one acknowledgement per device and boot. Only after the commit.
+fn acknowledge(app: &App, acks: BTreeMap<(DeviceId, BootId), Vec<u64>>) {
+    for ((device, boot), sequences) in acks {
+        for sequences in sequences.chunks(ACK_SEQUENCES_MAX) {
+            let ack = Ack {
+                schema: AckSchema::V1,
+                fleet: app.fleet.clone(),
+                device: device.clone(),
+                boot: boot.clone(),
+                sequences: sequences.to_vec(),
+            };
+            let sealed = serde_json::to_vec(&ack)
+                .map_err(|error| error.to_string())
+                .and_then(|p| app.trust.director.seal::<Ack>(&p).map_err(|e| e.to_string()));
+            match sealed {
+                Ok(bytes) => app.bus.send(Command::Ack(device.clone(), bytes)),
+                Err(error) => tracing::error!(%device, %error, "cannot sign an acknowledgement"),
+            }
+        }
+    }
+}

@@ -1,0 +1,10 @@
+//! The `gnomon` command: arguments in, exit code out.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("GNOMON_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn,gnomon=info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    gnomon::cli::run(std::env::args_os())
+}

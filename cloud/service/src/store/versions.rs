@@ -1,0 +1,157 @@
+//! Signed documents, one row per version: what was published, and when it was applied.
+
+use gnomon_schemas::ids::{DeviceId, Digest, Version};
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
+
+use super::{StoreError, from_json, parsed, signed, to_json, unsigned};
+
+/// One version of a device's document.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredVersion {
+    /// The trust root's epoch.
+    pub epoch: u64,
+    /// The version.
+    pub version: Version,
+    /// The digest of all but version and times.
+    pub content_digest: Digest,
+    /// The digest of the signed payload, as devices report it.
+    pub payload_digest: Digest,
+    /// Modules that are not inline, which must come on their topics.
+    pub external_modules: Vec<Digest>,
+    /// When it was signed (Unix time, ms).
+    pub issued_at_ms: u64,
+    /// When it may no longer be accepted (Unix time, ms).
+    pub expires_at_ms: u64,
+    /// When it was first handed to the broker.
+    pub published_at_ms: Option<u64>,
+    /// When the device first said that it is in force.
+    pub applied_at_ms: Option<u64>,
+}
+
+type Columns = (i64, i64, String, String, String, i64, i64, Option<i64>, Option<i64>);
+
+const SELECT: &str = "SELECT epoch, version, content_digest, payload_digest, external_modules, \
+                      issued_at_ms, expires_at_ms, published_at_ms, applied_at_ms FROM versions";
+
+fn columns(row: &Row<'_>) -> rusqlite::Result<Columns> {
+    Ok((
+        row.get(0)?,
+        row.get(1)?,
+        row.get(2)?,
+        row.get(3)?,
+        row.get(4)?,
+        row.get(5)?,
+        row.get(6)?,
+        row.get(7)?,
+        row.get(8)?,
+    ))
+}
+
+fn read(columns: Columns) -> Result<StoredVersion, StoreError> {
+    let (epoch, version, content, payload, external, issued, expires, published, applied) = columns;
+    let number = Version::try_from(unsigned(version));
+    Ok(StoredVersion {
+        epoch: unsigned(epoch),
+        version: number
+            .map_err(|e| StoreError::Corrupt { what: "version", message: e.to_string() })?,
+        content_digest: parsed("digest", &content)?,
+        payload_digest: parsed("digest", &payload)?,
+        external_modules: from_json("list of modules", &external)?,
+        issued_at_ms: unsigned(issued),
+        expires_at_ms: unsigned(expires),
+        published_at_ms: published.map(unsigned),
+        applied_at_ms: applied.map(unsigned),
+    })
+}
+
+/// The newest version of a device.
+pub fn latest(db: &Connection, device: &DeviceId) -> Result<Option<StoredVersion>, StoreError> {
+    let sql = format!("{SELECT} WHERE device = ?1 ORDER BY epoch DESC, version DESC LIMIT 1");
+    let row = db.prepare(&sql)?.query_row([device.as_str()], columns).optional()?;
+    row.map(read).transpose()
+}
+
+/// One version in the newest epoch that has it.
+pub fn find(
+    db: &Connection,
+    device: &DeviceId,
+    version: Version,
+) -> Result<Option<StoredVersion>, StoreError> {
+    let sql = format!("{SELECT} WHERE device = ?1 AND version = ?2 ORDER BY epoch DESC LIMIT 1");
+    let key = params![device.as_str(), signed(version.get())];
+    let row = db.prepare(&sql)?.query_row(key, columns).optional()?;
+    row.map(read).transpose()
+}
+
+/// The newest versions of a device, newest first.
+pub fn list(
+    db: &Connection,
+    device: &DeviceId,
+    limit: usize,
+) -> Result<Vec<StoredVersion>, StoreError> {
+    let sql = format!("{SELECT} WHERE device = ?1 ORDER BY epoch DESC, version DESC LIMIT ?2");
+    let mut statement = db.prepare(&sql)?;
+    let rows = statement.query_map(params![device.as_str(), signed(limit as u64)], columns)?;
+    rows.map(|row| read(row?)).collect()
+}
+
+/// The signed envelope of a version.
+pub fn envelope(
+    db: &Connection,
+    device: &DeviceId,
+    of: &StoredVersion,
+) -> Result<Vec<u8>, StoreError> {
+    let sql = "SELECT envelope FROM versions WHERE device = ?1 AND epoch = ?2 AND version = ?3";
+    let key = params![device.as_str(), signed(of.epoch), signed(of.version.get())];
+    Ok(db.prepare(sql)?.query_row(key, |row| row.get(0))?)
+}
+
+/// Stores a new version.
+pub fn insert(
+    db: &Connection,
+    device: &DeviceId,
+    of: &StoredVersion,
+    envelope: &[u8],
+) -> Result<(), StoreError> {
+    let sql = "INSERT INTO versions VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, NULL, NULL)";
+    db.prepare(sql)?.execute(params![
+        device.as_str(),
+        signed(of.epoch),
+        signed(of.version.get()),
+        of.content_digest.as_str(),
+        of.payload_digest.as_str(),
+        envelope,
+        to_json("list of modules", &of.external_modules)?,
+        signed(of.issued_at_ms),
+        signed(of.expires_at_ms),
+    ])?;
+    Ok(())
+}
+
+/// Notes the first time that a version was handed to the broker.
+pub fn mark_published(
+    db: &Connection,
+    device: &DeviceId,
+    of: &StoredVersion,
+    at_ms: u64,
+) -> Result<(), StoreError> {
+    let sql = "UPDATE versions SET published_at_ms = ?4
+               WHERE device = ?1 AND epoch = ?2 AND version = ?3 AND published_at_ms IS NULL";
+    let (epoch, version) = (signed(of.epoch), signed(of.version.get()));
+    db.prepare(sql)?.execute(params![device.as_str(), epoch, version, signed(at_ms)])?;
+    Ok(())
+}
+
+/// Notes the first time that a device said that a version is in force.
+pub fn mark_applied(
+    db: &Connection,
+    device: &DeviceId,
+    of: &StoredVersion,
+    at_ms: u64,
+) -> Result<(), StoreError> {
+    let sql = "UPDATE versions SET applied_at_ms = ?4
+               WHERE device = ?1 AND epoch = ?2 AND version = ?3 AND applied_at_ms IS NULL";
+    let (epoch, version) = (signed(of.epoch), signed(of.version.get()));
+    db.prepare(sql)?.execute(params![device.as_str(), epoch, version, signed(at_ms)])?;
+    Ok(())
+}

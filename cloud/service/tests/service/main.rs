@@ -1,0 +1,11 @@
+//! The service as a whole: real HTTP and a real broker on the loopback, one data
+//! folder per test.
+
+mod fixture;
+
+mod api;
+mod command_line;
+mod devices;
+mod edits;
+mod refusals;
+mod start;
