@@ -55,7 +55,10 @@ fn is_digest(text: &str) -> bool {
 }
 
 macro_rules! names {
-    ($($(#[$doc:meta])* $name:ident $kind:literal $check:ident $expected:literal $pattern:literal;)*) => {$(
+    ($(
+        $(#[$doc:meta])*
+        $name:ident $kind:literal $check:ident $expected:literal $pattern:literal;
+    )*) => {$(
         $(#[$doc])*
         #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(try_from = "String", into = "String")]

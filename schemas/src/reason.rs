@@ -10,7 +10,8 @@ use std::fmt;
 macro_rules! reasons {
     ($($variant:ident $code:literal $meaning:literal;)*) => {
         /// Why something was refused or went wrong.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[derive(Serialize, Deserialize, JsonSchema)]
         pub enum Reason {
             $(#[doc = $meaning] #[serde(rename = $code)] $variant,)*
         }

@@ -6,17 +6,16 @@
 //! lets anything act. A failure anywhere leaves what runs running.
 
 use alloc::boxed::Box;
-use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec;
 use alloc::vec::Vec;
 use gnomon_schemas::ack::Ack;
-use gnomon_schemas::document::{Document, InlineBytes, OnExpiry};
+use gnomon_schemas::document::{Document, OnExpiry};
 use gnomon_schemas::ids::FunctionName;
 use gnomon_schemas::module::JudgeEvidence;
-use gnomon_schemas::reported::{FunctionReport, Reported, ReportedSchema, State};
-use gnomon_schemas::results::{Record, RefusalEvent, Results, ResultsSchema, Summary};
+use gnomon_schemas::reported::{FunctionReport, State};
 use gnomon_schemas::trust::TrustRoot;
 use gnomon_schemas::verify::{Verified, verify};
 use gnomon_schemas::{BootId, Digest, Reason, Refusal, Version};

@@ -172,12 +172,18 @@ impl Tally {
             || self.sampled_bytes >= RECORDS_BYTES_DUE
     }
 
+    /// The most bytes of records that may be sent per day.
+    pub fn record_bytes_per_day_max(&self) -> u64 {
+        self.reporting.record_bytes_per_day_max
+    }
+
     /// Whether anything was counted.
     pub fn is_empty(&self) -> bool {
         self.summary.ticks == 0
     }
 
-    /// The interval's summary and records; the count starts again from zero.
+    /// The interval's summary and records, the divergent ones first; the count
+    /// starts again from zero.
     pub fn take(&mut self) -> (Summary, Vec<Record>) {
         let fresh = Tally::new(
             self.summary.function.clone(),
@@ -187,9 +193,8 @@ impl Tally {
             self.reporting,
         );
         let done = core::mem::replace(self, fresh);
-        let mut records = done.sampled;
-        records.extend(done.divergent.into_iter().map(|(_, record)| record));
-        (done.summary, records)
+        let divergent = done.divergent.into_iter().map(|(_, record)| record);
+        (done.summary, divergent.chain(done.sampled).collect())
     }
 }
 

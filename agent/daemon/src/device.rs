@@ -1,7 +1,8 @@
 //! The device as the runner sees it: ticks come from it, clamped values go to it.
 //!
 //! A firmware that links the agent implements [`Device`]; one that does not
-//! speaks JSON lines over the [`socket`](crate::socket).
+//! speaks JSON lines over the [`socket`](crate::socket). What a value does is not
+//! known here.
 
 use gnomon_agent_core::Clamped;
 use gnomon_schemas::ids::FunctionName;

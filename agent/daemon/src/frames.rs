@@ -1,5 +1,6 @@
 //! Frames between the halves: a length of four bytes (big-endian) and JSON, over
-//! a Unix socket pair. What comes is capped and parsed, never trusted.
+//! a Unix socket pair. What comes is capped and parsed, never trusted. What the
+//! messages mean is not known here.
 //!
 //! Each end has a thread that reads and one that writes, so that neither half
 //! ever waits for the other's attention.
@@ -60,9 +61,16 @@ where
     let (sender, receiver): (_, Receiver<T>) = sync_channel(WAITING_MAX);
     thread::Builder::new().name(format!("{name}-write")).spawn(move || {
         while let Ok(message) = receiver.recv() {
-            if let Err(error) = write_frame(&mut stream, &message) {
-                tracing::debug!(%error, "the other half no longer listens");
-                return;
+            match write_frame(&mut stream, &message) {
+                Ok(()) => {}
+                // Nothing of it was written: the next message may still go.
+                Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                    tracing::error!(%error, "a message was not sent");
+                }
+                Err(error) => {
+                    tracing::debug!(%error, "the other half no longer listens");
+                    return;
+                }
             }
         }
         // The other half reads the end of the stream and stops in its turn.

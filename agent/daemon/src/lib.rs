@@ -6,6 +6,7 @@
 //!
 //! It decides nothing: decisions are the core's.
 
+pub mod cli;
 pub mod config;
 pub mod device;
 pub mod footprint;

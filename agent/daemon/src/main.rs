@@ -1,107 +1,11 @@
-//! `gnomon-agent`: parses arguments and calls the library.
+//! `gnomon-agent`: arguments in, exit code out.
 
-use clap::{Parser, Subcommand};
-use gnomon_agent::socket::SocketDevice;
-use gnomon_agent::{AgentConfig, footprint, start};
-use gnomon_schemas::ids::FunctionName;
-use gnomon_schemas::profile::Profile;
-use gnomon_schemas::value::Values;
-use std::path::PathBuf;
 use std::process::ExitCode;
 use tracing_subscriber::EnvFilter;
 
-/// The on-device agent of Gnomon.
-#[derive(Parser)]
-#[command(version)]
-struct Arguments {
-    #[command(subcommand)]
-    command: Command,
-}
-
-#[derive(Subcommand)]
-enum Command {
-    /// Run the agent of one device.
-    Run {
-        /// The provisioning folder that `gnomon device bundle` writes.
-        #[arg(long)]
-        config: PathBuf,
-        /// Where the agent keeps its store.
-        #[arg(long)]
-        data: PathBuf,
-        /// The Unix socket on which the firmware asks for each tick.
-        #[arg(long)]
-        socket: PathBuf,
-    },
-    /// Print the resident memory of the engine, and of one module in it, as JSON.
-    Footprint {
-        /// A module's component.
-        #[arg(long, requires_all = ["profile", "function", "inputs"])]
-        module: Option<PathBuf>,
-        /// The profile that it is for.
-        #[arg(long)]
-        profile: Option<PathBuf>,
-        /// The function that it fills.
-        #[arg(long)]
-        function: Option<FunctionName>,
-        /// Its inputs, as JSON.
-        #[arg(long)]
-        inputs: Option<String>,
-        /// Its params, as JSON.
-        #[arg(long, default_value = "{}")]
-        params: String,
-    },
-}
-
 fn main() -> ExitCode {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = EnvFilter::try_from_env("GNOMON_LOG")
+        .unwrap_or_else(|_| EnvFilter::new("warn,gnomon_agent=info"));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
-    match run(Arguments::parse().command) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
-}
-
-fn run(command: Command) -> anyhow::Result<()> {
-    match command {
-        Command::Run { config, data, socket } => {
-            let config = AgentConfig::read(&config)?;
-            let device = SocketDevice::listen(&socket, config.identity.profile.clone())?;
-            let runtime = tokio::runtime::Builder::new_multi_thread()
-                .worker_threads(1)
-                .enable_all()
-                .build()?;
-            runtime.block_on(async {
-                let device_name = config.identity.device.clone();
-                let mut agent = start(config, &data, Box::new(device), None)?;
-                tracing::info!(device = %device_name, socket = %socket.display(), "agent runs");
-                tokio::select! {
-                    ended = agent.ended() => ended?,
-                    signal = tokio::signal::ctrl_c() => {
-                        signal?;
-                        agent.stop().await?;
-                    }
-                }
-                Ok(())
-            })
-        }
-        Command::Footprint { module, profile, function, inputs, params } => {
-            let (Some(module), Some(profile), Some(function), Some(inputs)) =
-                (module, profile, function, inputs)
-            else {
-                println!("{}", serde_json::to_string(&footprint::measure(None)?)?);
-                return Ok(());
-            };
-            let (profile, _) = Profile::parse(&std::fs::read(profile)?)?;
-            let inputs: Values = serde_json::from_str(&inputs)?;
-            let params: Values = serde_json::from_str(&params)?;
-            let module = std::fs::read(module)?;
-            let measured =
-                footprint::measure(Some((&module, &profile, &function, &inputs, &params)))?;
-            println!("{}", serde_json::to_string(&measured)?);
-            Ok(())
-        }
-    }
+    gnomon_agent::cli::run(std::env::args_os())
 }

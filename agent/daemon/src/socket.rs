@@ -13,6 +13,7 @@ use gnomon_schemas::{Refusal, content, strict};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufReader, Read, Write};
+use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
@@ -53,14 +54,19 @@ pub struct SocketDevice {
 }
 
 impl SocketDevice {
-    /// Listens on `path`, which is made anew.
+    /// Listens on `path`; a socket that an earlier agent left there is replaced.
     ///
     /// # Errors
-    /// When the socket cannot be made there.
+    /// When the socket cannot be made there, or something else lies there.
     pub fn listen(path: &Path, profile: Profile) -> io::Result<SocketDevice> {
-        match std::fs::remove_file(path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
+        match std::fs::symlink_metadata(path) {
+            Ok(found) if found.file_type().is_socket() => std::fs::remove_file(path)?,
+            Ok(_) => {
+                let what = format!("{} is not a socket: move it away", path.display());
+                return Err(io::Error::new(io::ErrorKind::AlreadyExists, what));
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
         }
         let listener = UnixListener::bind(path)?;
         let (sender, requests) = sync_channel(1);

@@ -1,4 +1,4 @@
-//! Joins planner, runner, store and bus into a running agent.
+//! Joins planner, runner, store and bus into a running agent. What they do is theirs.
 
 use gnomon_agent_core::agent::Setup;
 use gnomon_agent_core::message::FromRunner;
@@ -65,7 +65,7 @@ pub struct AgentHandle {
 }
 
 impl AgentHandle {
-    /// Stops the planner; the runner ends with it.
+    /// Ends the runner, keeps its last results in the outbox, and stops the planner.
     ///
     /// # Errors
     /// What the planner ended with.
@@ -75,7 +75,8 @@ impl AgentHandle {
         self.planner.await.unwrap_or_else(|error| Err(StoreError::Foreign(error.to_string())))
     }
 
-    /// Waits until the agent ends by itself.
+    /// Waits until the agent ends by itself: the device is gone and the last results
+    /// are acknowledged, or have waited for long.
     ///
     /// # Errors
     /// What the planner ended with.
@@ -114,7 +115,10 @@ pub fn start(
     let (planner_end, runner_end) = UnixStream::pair().map_err(io(data))?;
     let (events, from_all) = mpsc::channel(EVENTS_MAX);
     let from_runner = events.clone();
+    let (runner_alive, runner_gone) = watch::channel(());
     frames::receiver("planner", planner_end.try_clone().map_err(io(data))?, move |message| {
+        // Held until the last message is handed over: its end tells the planner.
+        let _alive = &runner_alive;
         if let (FromRunner::Activated { version, swap_ns, .. }, Some(observer)) =
             (&message, &observer)
         {
@@ -139,7 +143,7 @@ pub fn start(
         time_floor_ms: RELEASED_AT_MS.max(store.time_floor_ms()?),
     });
     let (stop, stopped) = watch::channel(false);
-    let planner = Planner::new(agent, store, bus, to_runner, from_all, stopped);
+    let planner = Planner::new(agent, store, bus, to_runner, from_all, stopped, runner_gone);
     Ok(AgentHandle { stop, planner: tokio::spawn(planner.run()), store_path })
 }
 

@@ -32,6 +32,8 @@ pub struct Comparison {
     pub intervals: u64,
     /// Ticks in these intervals.
     pub ticks: u64,
+    /// Ticks that devices came too late for in these intervals.
+    pub missed: u64,
     /// Calls of the candidate that returned outputs.
     pub evaluations: u64,
     /// Ticks at which the candidate was not called because the device was busy.
@@ -180,6 +182,7 @@ impl Comparison {
             devices: 0,
             intervals: 0,
             ticks: 0,
+            missed: 0,
             evaluations: 0,
             skipped: 0,
             compared: 0,
@@ -198,6 +201,7 @@ impl Comparison {
     fn add(&mut self, summary: &Summary) {
         self.intervals += 1;
         self.ticks = self.ticks.saturating_add(summary.ticks);
+        self.missed = self.missed.saturating_add(summary.missed);
         self.evaluations = self.evaluations.saturating_add(summary.evaluations);
         self.skipped = self.skipped.saturating_add(summary.skipped);
         for (reason, count) in &summary.faults {

@@ -8,9 +8,7 @@ use gnomon_schemas::document::{
     Document, DocumentSchema, FunctionPlan, InlineBytes, ModuleRef, OnExpiry, Reporting,
 };
 use gnomon_schemas::ids::{DeviceId, Digest, FleetId, FunctionName, Version};
-use gnomon_schemas::limits::{
-    INLINE_MODULE_BYTES_MAX, INLINE_MODULES_BYTES_MAX, TIME_STEP_MS_MAX,
-};
+use gnomon_schemas::limits::{INLINE_MODULE_BYTES_MAX, INLINE_MODULES_BYTES_MAX, TIME_STEP_MS_MAX};
 use gnomon_schemas::profile::Profile;
 use gnomon_schemas::reason::{Reason, Refusal};
 use gnomon_schemas::strict;
@@ -242,7 +240,10 @@ mod tests {
         (Digest::of(&bytes), StoredModule { listed, bytes })
     }
 
-    fn composed(layer: &str, modules: &BTreeMap<Digest, StoredModule>) -> Result<Document, Refusal> {
+    fn composed(
+        layer: &str,
+        modules: &BTreeMap<Digest, StoredModule>,
+    ) -> Result<Document, Refusal> {
         let layer = Layer::parse(layer.as_bytes())?;
         let (profile, _) = Profile::parse(PROFILE.as_bytes())?;
         let content = effective([(Origin::Fleet, &layer)])?.content;

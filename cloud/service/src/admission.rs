@@ -64,8 +64,7 @@ impl Admissions {
             root,
             &KeySignatures,
         )?;
-        let admitted =
-            host.admit(verified.bytes(), place.profile, place.function, place.budget)?;
+        let admitted = host.admit(verified.bytes(), place.profile, place.function, place.budget)?;
         let mut known = lock();
         if known.len() >= ADMISSIONS_MAX {
             known.pop_first();

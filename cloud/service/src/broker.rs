@@ -52,9 +52,7 @@ impl Broker {
             .spawn(move || run(address, stopped, &ready))
             .map_err(|error| failed(error.to_string()))?;
         match started.recv() {
-            Ok(Ok(address)) => {
-                Ok(Broker { address, stop: Some(stop), thread: Some(thread) })
-            }
+            Ok(Ok(address)) => Ok(Broker { address, stop: Some(stop), thread: Some(thread) }),
             Ok(Err(message)) => Err(failed(message)),
             Err(_) => Err(failed("its thread ended".into())),
         }
@@ -119,7 +117,12 @@ fn run(
 async fn server(address: SocketAddr) -> Result<(MqttServer, SocketAddr), String> {
     let listener = listen(address).map_err(|error| format!("{error:#}"))?;
     let bound = listener.local_addr().map_err(|error| format!("{error:#}"))?;
-    let retainer = format!("storage.type=\"ram\"\nmax_payload_size=\"{MQTT_PACKET_BYTES_MAX}B\"\n");
+    // Without a lifetime of its own a retained message would go after five minutes,
+    // like any message that waits.
+    let retainer = format!(
+        "storage.type=\"ram\"\nmax_payload_size=\"{MQTT_PACKET_BYTES_MAX}B\"\n\
+         retained_message_ttl=\"0s\"\n"
+    );
     let context = ServerContext::new()
         .node(Node::default())
         .busy_check_enable(false)

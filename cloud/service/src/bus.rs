@@ -11,8 +11,7 @@ use gnomon_schemas::limits::MQTT_PACKET_BYTES_MAX;
 use gnomon_schemas::reason::{Reason, Refusal};
 use gnomon_schemas::topics::{Channel, Topic};
 use rumqttc::{
-    AsyncClient, Event, EventLoop, Incoming, MqttOptions, PublishOptions, QoS,
-    SubscribeFilterInput,
+    AsyncClient, Event, EventLoop, Incoming, MqttOptions, PublishOptions, QoS, SubscribeFilterInput,
 };
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -124,10 +123,7 @@ impl Bus {
     }
 
     /// Starts both tasks; incoming messages arrive at the receiver.
-    pub fn run(
-        self,
-        app: Arc<App>,
-    ) -> (mpsc::Receiver<Message>, [tokio::task::JoinHandle<()>; 2]) {
+    pub fn run(self, app: Arc<App>) -> (mpsc::Receiver<Message>, [tokio::task::JoinHandle<()>; 2]) {
         let (incoming, messages) = mpsc::channel(INCOMING_MAX);
         let drive = drive(self.events, self.client.clone(), self.handle, self.fleet, incoming);
         let publish = publish_all(app, self.client, self.commands);
@@ -227,12 +223,9 @@ async fn clear(app: &App, client: &AsyncClient, device: &DeviceId) -> Result<(),
 async fn everything(app: &App, client: &AsyncClient) -> Result<(), Refusal> {
     let trust = Topic::Trust(app.fleet.clone());
     send(client, &trust, app.trust.envelope.clone(), true).await?;
-    let all = app
-        .store
-        .read(|db| Ok::<_, Refusal>(devices::list(db, &Selector::default())?))
-        .await?;
-    let external =
-        app.store.read(|db| Ok::<_, Refusal>(publish::external_modules(db)?)).await?;
+    let all =
+        app.store.read(|db| Ok::<_, Refusal>(devices::list(db, &Selector::default())?)).await?;
+    let external = app.store.read(|db| Ok::<_, Refusal>(publish::external_modules(db)?)).await?;
     module_bytes(app, client, external).await?;
     let names: Vec<DeviceId> = all.into_iter().map(|device| device.device).collect();
     for page in names.chunks(PUBLISH_BATCH) {
@@ -258,11 +251,7 @@ async fn module_bytes(
     Ok(())
 }
 
-async fn desired(
-    app: &App,
-    client: &AsyncClient,
-    names: Vec<DeviceId>,
-) -> Result<(), Refusal> {
+async fn desired(app: &App, client: &AsyncClient, names: Vec<DeviceId>) -> Result<(), Refusal> {
     if names.is_empty() {
         return Ok(());
     }

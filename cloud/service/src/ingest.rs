@@ -107,7 +107,7 @@ fn check_figures(results: &Results) -> Result<(), Refusal> {
         let clamped =
             summary.clamped.values().flat_map(|c| [c.range, c.step, c.not_finite, c.interlock]);
         let differences = summary.differences.values();
-        let counts = [summary.ticks, summary.evaluations, summary.skipped]
+        let counts = [summary.ticks, summary.missed, summary.evaluations, summary.skipped]
             .into_iter()
             .chain(summary.faults.values().chain(summary.sources.values()).copied())
             .chain(clamped)

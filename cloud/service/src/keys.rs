@@ -12,10 +12,8 @@ use gnomon_schemas::ids::{FleetId, PublisherName};
 use gnomon_schemas::keys::{KeyError, PublicKey};
 use gnomon_schemas::trust::{Publisher, Role, Roles, TrustRoot, TrustRootSchema};
 use gnomon_schemas::verify::{Verified, VerifyError, verify_first_root};
-use ring::rand::SystemRandom;
-use ring::signature::{
-    ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _,
-};
+use ring::rand::{SecureRandom as _, SystemRandom};
+use ring::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, Write as _};
@@ -24,6 +22,11 @@ use std::path::{Path, PathBuf};
 
 /// How long the first trust root lives: ten years.
 const TRUST_ROOT_LIFETIME_MS: u64 = 10 * 365 * 24 * 3600 * 1000;
+/// RFC 8410 PKCS#8 header of an Ed25519 key; 32 bytes of seed follow. Version 1,
+/// which openssl reads too; ring makes version 2.
+const ED25519_PKCS8: &[u8] = &[
+    0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20,
+];
 /// The publisher that a first start makes.
 pub const LOCAL_PUBLISHER: &str = "local";
 
@@ -87,8 +90,7 @@ impl PrivateKey {
         if mode & 0o077 != 0 {
             return Err(KeysError::Exposed { path: path.to_owned(), mode: mode & 0o777 });
         }
-        let unusable =
-            |message: String| KeysError::Unusable { path: path.to_owned(), message };
+        let unusable = |message: String| KeysError::Unusable { path: path.to_owned(), message };
         let parsed = pem::parse(text).map_err(|error| unusable(error.to_string()))?;
         let der = parsed.contents();
         let ed25519 = Ed25519KeyPair::from_pkcs8_maybe_unchecked(der);
@@ -152,8 +154,7 @@ impl Director {
 }
 
 fn seal<P: Payload>(payload: &[u8], key: &PrivateKey, id: &str) -> Result<Vec<u8>, KeysError> {
-    let message =
-        gnomon_schemas::envelope::pre_authentication_encoding(P::PAYLOAD_TYPE, payload);
+    let message = gnomon_schemas::envelope::pre_authentication_encoding(P::PAYLOAD_TYPE, payload);
     let signature = key.sign(&message)?;
     let envelope = Envelope::seal::<P>(payload, &[(id.to_owned(), &|_| signature.clone())]);
     serde_json::to_vec(&envelope).map_err(|error| KeysError::Crypto(error.to_string()))
@@ -184,7 +185,8 @@ pub fn open(data_dir: &Path, fleet: &FleetId, now_ms: u64) -> Result<Trust, Keys
     let envelope = fs::read(&path).map_err(|error| io_error(&path, error))?;
     let root = verify_first_root(&envelope).map(Verified::into_payload)?;
     if root.fleet != *fleet {
-        let message = format!("is for fleet `{}`, this is `{fleet}`; use another --data", root.fleet);
+        let message =
+            format!("is for fleet `{}`, this is `{fleet}`; use another --data", root.fleet);
         return Err(KeysError::Mismatch(message));
     }
     let key = PrivateKey::read(&data_dir.join("keys/director.pem"))?;
@@ -208,7 +210,9 @@ fn first_start(data_dir: &Path, fleet: &FleetId, now_ms: u64) -> Result<(), Keys
     let lost = |_| KeysError::Crypto("no randomness".into());
     for name in ["root.pem", "director.pem"] {
         make_key(&keys.join(name), || {
-            Ed25519KeyPair::generate_pkcs8(&random).map(|d| d.as_ref().to_vec()).map_err(lost)
+            let mut seed = [0; 32];
+            random.fill(&mut seed).map_err(lost)?;
+            Ok([ED25519_PKCS8, &seed].concat())
         })?;
     }
     make_key(&keys.join("publisher.pem"), || {
@@ -236,7 +240,8 @@ fn trust_root(
     [root, director, publisher]: [&PrivateKey; 3],
     now_ms: u64,
 ) -> Result<TrustRoot, KeysError> {
-    let role = |key: &PrivateKey| Ok::<_, KeyError>(Role { keys: vec![key.public()?], threshold: 1 });
+    let role =
+        |key: &PrivateKey| Ok::<_, KeyError>(Role { keys: vec![key.public()?], threshold: 1 });
     let name: PublisherName = LOCAL_PUBLISHER
         .parse()
         .map_err(|error| KeysError::Crypto(format!("publisher: {error}")))?;

@@ -50,14 +50,17 @@ pub async fn upload(
         let detail = format!("{} bytes, at most {MODULE_BYTES_MAX}", bytes.len());
         return Err(Refusal::new(Reason::TooLarge, detail));
     }
+    let profiles = app.store.read(|db| Ok::<_, Refusal>(profiles::list(db)?)).await?;
     let shared = Arc::clone(app);
     let bytes = Arc::new(bytes);
     let checked = Arc::clone(&bytes);
-    // Compiling takes a while: not within the write transaction.
-    let info = app
-        .store
-        .read(move |db| check(&shared, db, &checked, ModuleEvidence::Key { publisher, signature }))
-        .await?;
+    // Compiling takes a while: on a blocking thread, and not within a transaction.
+    let info = tokio::task::spawn_blocking(move || {
+        let evidence = ModuleEvidence::Key { publisher, signature };
+        check(&shared, &profiles, &checked, evidence)
+    })
+    .await
+    .map_err(|error| Refusal::new(Reason::Unavailable, error.to_string()))??;
     app.store
         .write(move |db| {
             if let Some(known) = modules::find(db, &info.digest)? {
@@ -79,7 +82,7 @@ pub async fn upload(
 
 fn check(
     app: &App,
-    db: &Connection,
+    profiles: &[StoredProfile],
     bytes: &[u8],
     evidence: ModuleEvidence,
 ) -> Result<ModuleInfo, Refusal> {
@@ -99,9 +102,8 @@ fn check(
     let size_bytes = bytes.len() as u64;
     let listed = ModuleRef { name, version, release_counter, size_bytes, evidence, inline: None };
     let module = StoredModule { listed, bytes: bytes.to_vec() };
-    let profiles = profiles::list(db)?;
     let (mut fits, mut interface) = (vec![], None);
-    for stored in &profiles {
+    for stored in profiles {
         let Some(role) = stored.profile.functions.get(&function) else { continue };
         let place = Place {
             profile_digest: &stored.digest,
@@ -120,9 +122,9 @@ fn check(
         fits.push(fit(stored, refusal));
     }
     let Some(interface) = interface else {
-        let refusal = fits.into_iter().find_map(|fit| {
-            Some(fit.refusal?.at(format!("profile {}", fit.profile)))
-        });
+        let refusal = fits
+            .into_iter()
+            .find_map(|fit| Some(fit.refusal?.at(format!("profile {}", fit.profile))));
         return Err(refusal.unwrap_or_else(|| {
             let detail = format!("no registered profile has a function `{function}`");
             Refusal::new(Reason::UnknownFunction, detail)
@@ -152,8 +154,9 @@ fn fit(stored: &StoredProfile, refusal: Option<Refusal>) -> Fit {
 pub fn find(db: &Connection, key: &str) -> Result<ModuleInfo, Refusal> {
     let unknown = |detail: String| Refusal::new(Reason::UnknownModule, detail);
     if let Some((name, version)) = key.split_once('@') {
-        return modules::find_release(db, name, version)?
-            .ok_or_else(|| unknown(format!("no module {name}@{version}; see `gnomon module list`")));
+        return modules::find_release(db, name, version)?.ok_or_else(|| {
+            unknown(format!("no module {name}@{version}; see `gnomon module list`"))
+        });
     }
     let hex = key.strip_prefix("sha256:").unwrap_or(key);
     let mut found: Vec<ModuleInfo> = if hex.len() < PREFIX_MIN {

@@ -121,11 +121,7 @@ pub async fn renew(app: &Arc<App>) -> Result<usize, Refusal> {
     Ok(count)
 }
 
-fn recompute(
-    app: &App,
-    db: &Connection,
-    affected: &Affected,
-) -> Result<Vec<DeviceId>, Refusal> {
+fn recompute(app: &App, db: &Connection, affected: &Affected) -> Result<Vec<DeviceId>, Refusal> {
     let devices = affected.devices(db)?;
     if devices.is_empty() {
         return Ok(vec![]);
@@ -188,8 +184,7 @@ fn sign_next(
     let version = Version::try_from(last.saturating_add(1))
         .map_err(|_| Refusal::new(Reason::DeviceAhead, "no version is left; raise the epoch"))?;
     let now_ms = clock::now_ms();
-    let (document, envelope, payload_digest) =
-        seal(app, renderer, rendered, (version, now_ms))?;
+    let (document, envelope, payload_digest) = seal(app, renderer, rendered, (version, now_ms))?;
     let external = document.modules.iter().filter(|(_, module)| module.inline.is_none());
     let stored = StoredVersion {
         epoch: document.epoch,

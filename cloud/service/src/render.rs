@@ -95,8 +95,7 @@ impl<'a> Renderer<'a> {
                 self.modules.insert(digest.clone(), module);
             }
         }
-        let content_digest =
-            compose::content_digest(&effective.content, &identity, &self.modules);
+        let content_digest = compose::content_digest(&effective.content, &identity, &self.modules);
         let rendered = Rendered { effective, identity, content_digest, profile };
         // The version does not matter to the checks; the real one comes when it is signed.
         self.document(&rendered, (Version::FIRST, 0), false)?;

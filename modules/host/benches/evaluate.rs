@@ -2,8 +2,8 @@
 //! function, what admission costs, and how large things are.
 //!
 //! `cargo bench -p gnomon-host`, with `-- --json` for a program to read. Every figure
-//! is of the one run; the three calls take turns, so that what disturbs one round
-//! disturbs all three.
+//! is of the one run; the calls take turns, so that what disturbs one round
+//! disturbs them all.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a bench stops at what it lacks")]
 
 use gnomon_examples::native::price;
@@ -29,13 +29,14 @@ const RATIO_MAX: f64 = 1.5;
 
 const METHOD: &str = "\
 Function: water-heater-price (Rust) over a 24-hour forecast. One thread; 500 rounds, in
-each of which all three take turns (100 calls, 100 calls, 10000 calls), the order moving
-on by one from round to round; a figure is the median over the rounds of a round's mean,
+each of which all four take turns (100 calls, 10000 native ones), the order moving on by
+one from round to round; a figure is the median over the rounds of a round's mean,
 with the 10th and 90th percentile of the rounds behind it.
   native  price::setpoint_c, the same source file, compiled for this machine
   bare    Wasmtime, same component, same pool and resident memory: fresh store and
           instance, then Func::call with arguments made beforehand; no fuel, epochs,
           limiter, NaN canonicalization or checks
+  metered bare with fuel, epochs and NaN canonicalization
   ours    Admitted::evaluate: inputs checked and converted from typed values, fresh
           store and instance, fuel, epochs, limiter, NaN canonicalization, outputs
           converted and weighed";
@@ -62,7 +63,7 @@ fn report() -> Json {
 fn print(report: &Json) {
     println!("{METHOD}\n");
     let evaluation = &report["evaluation"];
-    for name in ["native", "bare", "ours"] {
+    for name in ["native", "bare", "metered", "ours"] {
         let ns = &evaluation[name];
         println!(
             "{name:<7} {:>9.3} us   ({:.3} to {:.3})",
@@ -154,17 +155,22 @@ fn evaluations(host: &Host) -> Json {
         ));
     };
     let ours = Ours::new(host, &prices);
-    let bare = Bare::new(gnomon_examples::WATER_HEATER_PRICE, &prices);
+    let bare = Bare::new(gnomon_examples::WATER_HEATER_PRICE, &prices, false);
+    let metered = Bare::new(gnomon_examples::WATER_HEATER_PRICE, &prices, true);
     assert_eq!(ours.call(), bare.call(), "the same function");
+    assert_eq!(ours.call(), metered.call(), "the same function");
 
-    let mut rounds = [const { Vec::new() }; 3];
+    let mut rounds = [const { Vec::new() }; 4];
     for round in 0..ROUNDS + 20 {
-        for turn in 0..3 {
-            let which = (round + turn) % 3;
+        for turn in 0..4 {
+            let which = (round + turn) % 4;
             let ns = match which {
                 0 => mean_ns(NATIVE_CALLS_PER_ROUND, native),
                 1 => mean_ns(CALLS_PER_ROUND, || {
                     black_box(bare.call());
+                }),
+                2 => mean_ns(CALLS_PER_ROUND, || {
+                    black_box(metered.call());
                 }),
                 _ => mean_ns(CALLS_PER_ROUND, || {
                     black_box(ours.evaluate());
@@ -176,10 +182,11 @@ fn evaluations(host: &Host) -> Json {
             }
         }
     }
-    let [native, bare, timed] = rounds.map(Times::of);
+    let [native, bare, metered, timed] = rounds.map(Times::of);
     let last = ours.evaluate();
     json!({
-        "native": native.json(), "bare": bare.json(), "ours": timed.json(),
+        "native": native.json(), "bare": bare.json(), "metered": metered.json(),
+        "ours": timed.json(),
         "ours_per_bare": timed.quantile(0.5) / bare.quantile(0.5),
         "bare_per_native": bare.quantile(0.5) / native.quantile(0.5),
         "fuel": last.fuel, "memory_bytes": last.memory_bytes,
@@ -242,14 +249,18 @@ struct Bare {
     instance: InstancePre<()>,
     evaluate: ComponentExportIndex,
     arguments: [Val; 2],
+    metered: bool,
 }
 
 impl Bare {
-    fn new(module: &[u8], prices: &[f64]) -> Bare {
+    fn new(module: &[u8], prices: &[f64], metered: bool) -> Bare {
         let mut config = Config::new();
         config
             .wasm_features(WasmFeatures::all(), false)
             .wasm_features(features(), true)
+            .consume_fuel(metered)
+            .epoch_interruption(metered)
+            .cranelift_nan_canonicalization(metered)
             .cranelift_opt_level(OptLevel::Speed)
             .max_wasm_stack(WASM_STACK_BYTES)
             .wasm_backtrace_max_frames(None)
@@ -279,11 +290,16 @@ impl Bare {
             evaluate: component.get_export_index(None, "evaluate").unwrap(),
             engine,
             arguments: [inputs, params],
+            metered,
         }
     }
 
     fn call(&self) -> f64 {
         let mut store = Store::new(&self.engine, ());
+        if self.metered {
+            store.set_fuel(1_000_000).unwrap();
+            store.set_epoch_deadline(1_000);
+        }
         let instance = self.instance.instantiate(&mut store).unwrap();
         let evaluate = instance.get_func(&mut store, self.evaluate).unwrap();
         let mut results = [Val::Bool(false)];
@@ -327,7 +343,7 @@ fn agent() -> Json {
     // A copy that was never made needs no removal.
     drop(std::fs::remove_file(&copy));
     let footprint = Command::new(&binary).arg("footprint").output().ok();
-    let footprint = footprint.filter(|output| output.status.success());
+    let footprint = footprint.filter(|output| output.status.success() && !output.stdout.is_empty());
     json!({
         "bytes": size(&binary),
         "stripped_bytes": stripped_bytes,

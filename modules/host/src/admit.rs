@@ -5,17 +5,17 @@
 //! Whose bytes they are was decided before.
 
 use gnomon_schemas::ids::{FunctionName, SignalName};
-use gnomon_schemas::profile::{Budget, Profile, Range};
+use gnomon_schemas::profile::{Budget, Profile};
 use gnomon_schemas::value::{Value, ValueType, Values};
 use gnomon_schemas::{Coded, Digest, Reason};
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use wasmtime::Engine;
-use wasmtime::component::{Component, ComponentExportIndex, InstancePre, Val};
+use wasmtime::component::{Component, ComponentExportIndex, InstancePre};
 
+use crate::arguments::{Arguments, InputCheck};
 use crate::engine::Host;
 use crate::evaluate::CallState;
-use crate::interface::{Argument, EVALUATE, Interface};
+use crate::interface::{EVALUATE, Interface};
 use crate::shape;
 
 /// Why a module was not admitted.
@@ -75,7 +75,7 @@ pub struct Params {
     values: Values,
     /// The module whose params record they fit.
     pub(crate) module: Digest,
-    pub(crate) lowered: Option<Val>,
+    pub(crate) arguments: Arguments,
 }
 
 impl Params {
@@ -96,16 +96,10 @@ pub(crate) struct Inner {
     pub(crate) evaluate: ComponentExportIndex,
     pub(crate) digest: Digest,
     pub(crate) interface: Interface,
-    pub(crate) checks: BTreeMap<SignalName, InputCheck>,
+    /// One for each input, in the order of the module's record.
+    pub(crate) checks: Vec<InputCheck>,
     pub(crate) budget: Budget,
     pub(crate) deadline_ms: u64,
-}
-
-/// What a signal's value must be before a guest sees it.
-pub(crate) struct InputCheck {
-    pub(crate) ty: ValueType,
-    pub(crate) range: Option<Range>,
-    pub(crate) items_max: Option<usize>,
 }
 
 impl std::fmt::Debug for Admitted {
@@ -135,18 +129,20 @@ impl Host {
         let interface = Interface::of(&component, self.engine())?;
         interface.check(profile, function)?;
         let (instance, evaluate) = self.link(&component)?;
-        let checks = interface.inputs.iter().filter_map(|(name, ty)| {
-            let signal = profile.signals.get(name)?;
-            let check =
-                InputCheck { ty: ty.clone(), range: signal.range, items_max: signal.items_max };
-            Some((name.clone(), check))
+        let checks = interface.input_fields().iter().map(|field| {
+            let name = field.snake.parse::<SignalName>().ok()?;
+            let (signal, ty) = (profile.signals.get(&name)?, interface.inputs.get(&name)?.clone());
+            Some(InputCheck { ty, range: signal.range, items_max: signal.items_max })
         });
+        let checks = checks
+            .collect::<Option<Vec<_>>>()
+            .ok_or_else(|| AdmitError::Interface("an input is no signal".into()))?;
         let admitted = Admitted(Arc::new(Inner {
             engine: self.engine().clone(),
             instance,
             evaluate,
             digest,
-            checks: checks.collect(),
+            checks,
             interface,
             budget,
             deadline_ms: role.deadline_ms,
@@ -197,17 +193,12 @@ impl Admitted {
         if !accepted.is_finite() {
             return Err(AdmitError::Params("a number is not finite".into()));
         }
-        let lowered = self.0.interface.arguments.iter().find_map(|argument| match argument {
-            Argument::Params(plan) => Some(plan.lower(&accepted)),
-            _ => None,
-        });
-        let lowered = match lowered {
-            Some(None) => return Err(AdmitError::Params("do not fit the params record".into())),
-            Some(some) => some,
-            None => None,
-        };
+        let arguments = Arguments::of(&self.0.interface.arguments, &accepted)
+            .ok_or_else(|| AdmitError::Params("do not fit the params record".into()))?;
         match accepted {
-            Value::Record(values) => Ok(Params { values, module: self.digest().clone(), lowered }),
+            Value::Record(values) => {
+                Ok(Params { values, module: self.digest().clone(), arguments })
+            }
             _ => Err(AdmitError::Params("are not a record".into())),
         }
     }

@@ -59,22 +59,34 @@ impl Plan {
                 Val::List(items.iter().map(|item| of.lower(item)).collect::<Option<_>>()?)
             }
             (Plan::Record(fields), Value::Record(values)) => {
-                return lower_record(fields, |name| values.get(name));
+                let lowered = fields.iter().map(|field| {
+                    Some((field.kebab.clone(), field.plan.lower(values.get(&field.snake)?)?))
+                });
+                Val::Record(lowered.collect::<Option<_>>()?)
             }
             _ => return None,
         })
     }
-}
 
-/// The engine's form of a record whose values are looked up by name.
-pub(crate) fn lower_record<'a>(
-    fields: &[Field],
-    value_of: impl Fn(&str) -> Option<&'a Value>,
-) -> Option<Val> {
-    let lowered = fields
-        .iter()
-        .map(|field| Some((field.kebab.clone(), field.plan.lower(value_of(&field.snake)?)?)));
-    Some(Val::Record(lowered.collect::<Option<_>>()?))
+    /// [`Plan::lower`] over an older value of the same plan, whose list it uses again.
+    pub(crate) fn fill(&self, value: &Value, slot: &mut Val) -> Option<()> {
+        match (self, value, slot) {
+            (Plan::Plain(ValueType::F64), Value::Float(number), slot) => {
+                *slot = Val::Float64(*number);
+            }
+            (Plan::List(of), Value::List(items), Val::List(slots)) => {
+                slots.truncate(items.len());
+                for (slot, item) in slots.iter_mut().zip(items) {
+                    of.fill(item, slot)?;
+                }
+                for item in items.iter().skip(slots.len()) {
+                    slots.push(of.lower(item)?);
+                }
+            }
+            (plan, value, slot) => *slot = plan.lower(value)?,
+        }
+        Some(())
+    }
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "an f32 is what was asked for")]

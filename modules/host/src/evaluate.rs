@@ -3,17 +3,16 @@
 //! Fuel is the first fence and the only one that is the same everywhere; the
 //! epoch deadline is the second; memory is capped by the store's limiter.
 
-use gnomon_schemas::limits::{LIST_ITEMS_MAX, STRING_BYTES_MAX};
+use gnomon_schemas::limits::STRING_BYTES_MAX;
 use gnomon_schemas::value::{Value, Values};
 use gnomon_schemas::{Reason, Refusal};
 use std::time::{Duration, Instant};
 use wasmtime::component::{Instance, Val};
 use wasmtime::{ResourceLimiter, Store, Trap};
 
-use crate::admit::{AdmitError, Admitted, InputCheck, Params};
-use crate::convert::{Plan, from_engine, lower_record};
+use crate::admit::{AdmitError, Admitted, Params};
+use crate::convert::from_engine;
 use crate::engine::{EPOCH_TICK, TABLE_ELEMENTS_MAX};
-use crate::interface::Argument;
 
 /// The most that one evaluation may return, as [`Value::weight_bytes`] counts it.
 pub const OUTPUT_WEIGHT_BYTES_MAX: usize = 16 * STRING_BYTES_MAX;
@@ -121,6 +120,7 @@ impl Admitted {
             Ok(instance) => self.call(&mut store, &instance, &arguments),
             Err(refusal) => (Err(refusal), None),
         };
+        params.arguments.give_back(arguments);
         Evaluation {
             outcome: called.and_then(|result| self.outputs(&result)),
             fuel,
@@ -194,60 +194,6 @@ impl Admitted {
         }
     }
 
-    fn arguments(
-        &self,
-        inputs: &Values,
-        params: &Params,
-        state: Option<&Values>,
-    ) -> Result<Vec<Val>, Refusal> {
-        let checked = self.check_inputs(inputs)?;
-        let arguments = self.0.interface.arguments.iter().map(|argument| match argument {
-            Argument::Inputs(fields) => lower_record(fields, |name| checked_value(&checked, name))
-                .ok_or_else(|| {
-                    Refusal::new(Reason::InputOutOfRange, "inputs do not fit their types")
-                }),
-            Argument::Params(_) => params
-                .lowered
-                .clone()
-                .filter(|_| params.module == self.0.digest)
-                .ok_or_else(|| Refusal::new(Reason::ParamsInvalid, "params of another module")),
-            Argument::State(plan) => self.lower_state(plan, state),
-        });
-        arguments.collect()
-    }
-
-    /// A state may have been through JSON, where a long integer is a string.
-    fn lower_state(&self, plan: &Plan, state: Option<&Values>) -> Result<Val, Refusal> {
-        let invalid = |what: String| Refusal::new(Reason::StateInvalid, what);
-        let accepted = match (state, &self.0.interface.state) {
-            (Some(state), Some(ty)) => ty.accept(&Value::Record(state.clone())).map_err(invalid)?,
-            _ => Value::Null,
-        };
-        if !accepted.is_finite() {
-            return Err(invalid("a number is not finite".into()));
-        }
-        plan.lower(&accepted).ok_or_else(|| invalid("it does not fit its type".into()))
-    }
-
-    /// Languages differ on NaN, negative and huge values, and C reads outside its
-    /// arrays: so a guest never sees a value outside its signal's range.
-    fn check_inputs<'a>(
-        &self,
-        inputs: &'a Values,
-    ) -> Result<Vec<(&str, std::borrow::Cow<'a, Value>)>, Refusal> {
-        let mut checked = Vec::with_capacity(self.0.checks.len());
-        for (name, check) in &self.0.checks {
-            let value = inputs.get(name.as_str()).ok_or_else(|| {
-                Refusal::new(Reason::InputMissing, format!("no value for signal `{name}`"))
-            })?;
-            let value = check.accept(value).map_err(|what| {
-                Refusal::new(Reason::InputOutOfRange, format!("signal `{name}`: {what}"))
-            })?;
-            checked.push((name.as_str(), value));
-        }
-        Ok(checked)
-    }
-
     fn outputs(&self, result: &Val) -> Result<Outputs, Refusal> {
         let invalid = |what: &str| Refusal::new(Reason::OutputInvalid, what);
         let (outputs, state) = match result {
@@ -279,61 +225,6 @@ fn checked_state(state: Option<Value>) -> Result<Values, Refusal> {
         }
         Some(Value::Record(state)) => Ok(state),
         _ => Err(invalid("the module returned no state record")),
-    }
-}
-
-fn checked_value<'a>(
-    checked: &'a [(&str, std::borrow::Cow<'_, Value>)],
-    name: &str,
-) -> Option<&'a Value> {
-    checked.iter().find(|(known, _)| *known == name).map(|(_, value)| value.as_ref())
-}
-
-impl InputCheck {
-    /// The value in the signal's type, borrowed where it has it already.
-    fn accept<'a>(&self, value: &'a Value) -> Result<std::borrow::Cow<'a, Value>, String> {
-        use gnomon_schemas::ValueType;
-        use std::borrow::Cow;
-        let value = match (&self.ty, value) {
-            (ValueType::F64, Value::Float(_)) => Cow::Borrowed(value),
-            (ValueType::List(of), Value::List(items))
-                if **of == ValueType::F64
-                    && items.iter().all(|item| matches!(item, Value::Float(_))) =>
-            {
-                Cow::Borrowed(value)
-            }
-            (ty, value) => Cow::Owned(ty.accept(value)?),
-        };
-        self.check_range(&value)?;
-        Ok(value)
-    }
-
-    fn check_range(&self, value: &Value) -> Result<(), String> {
-        match value {
-            Value::List(items) => {
-                let max = self.items_max.unwrap_or(LIST_ITEMS_MAX);
-                if items.len() > max {
-                    return Err(format!("{} items, at most {max}", items.len()));
-                }
-                items.iter().try_for_each(|item| self.check_range(item))
-            }
-            // A range is of numbers and lists of them, what is in a record has none.
-            Value::Record(_) if !value.is_finite() => Err("a number is not finite".into()),
-            _ => self.check_number(value),
-        }
-    }
-
-    fn check_number(&self, value: &Value) -> Result<(), String> {
-        let Some(number) = value.as_f64() else { return Ok(()) };
-        if !number.is_finite() {
-            return Err(format!("{number} is not finite"));
-        }
-        match self.range {
-            Some(range) if !range.contains(number) => {
-                Err(format!("{number} is outside {} to {}", range.min, range.max))
-            }
-            _ => Ok(()),
-        }
     }
 }
 

@@ -107,6 +107,14 @@ impl Interface {
         Ok(Interface { inputs, params: params.unwrap_or_default(), outputs, state, arguments })
     }
 
+    /// The fields of the inputs in the order of the module's record.
+    pub(crate) fn input_fields(&self) -> &[Field] {
+        match self.arguments.first() {
+            Some(Argument::Inputs(fields)) => fields,
+            _ => &[],
+        }
+    }
+
     /// Checks this interface against a function of a profile: every input is a
     /// signal and every output an output, of the same types.
     ///

@@ -3,7 +3,7 @@
 //! The same crate runs on the device, in the cloud and in the simulator: the
 //! same bytes and inputs give the same outputs and the same fuel. In the order
 //! in which a module passes: [`shape`] caps, [`interface`] types, [`admit`],
-//! [`evaluate`].
+//! `arguments`, [`evaluate`].
 //!
 //! It knows no signature, no network and no actuator: what it returns is a
 //! proposal.
@@ -17,6 +17,7 @@ pub mod convert;
 pub mod interface;
 
 pub mod admit;
+mod arguments;
 pub mod evaluate;
 
 pub use admit::{AdmitError, Admitted, Params};

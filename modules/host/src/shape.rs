@@ -110,7 +110,7 @@ impl Counts {
             Payload::ModuleSection { unchecked_range: range, .. }
             | Payload::ComponentSection { unchecked_range: range, .. } => {
                 // The parser and validator let a cut at the end of a nested header pass.
-                if usize::try_from(range.end).map_or(true, |end| end > self.bytes) {
+                if range.end > self.bytes {
                     return Err(AdmitError::NotAComponent("it ends in the middle".into()));
                 }
                 self.nested += 1;

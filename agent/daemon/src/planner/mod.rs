@@ -1,4 +1,5 @@
-//! The planner: network, keys and store around the core's decisions.
+//! The planner: network, keys and store around the core's decisions. It knows no
+//! engine and no device.
 
 pub mod mqtt;
 pub mod outbox;
@@ -23,6 +24,11 @@ use store::{Store, StoreError};
 /// How often the core is told that time has passed.
 const CLOCK: Duration = Duration::from_secs(1);
 
+/// How long the runner may take to say its last words when the agent is stopped.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+/// How long the last results may wait for their acknowledgement when the device is gone.
+const LAST_ACKS: Duration = Duration::from_secs(300);
+
 /// The shell around the core.
 pub struct Planner {
     agent: Agent,
@@ -35,17 +41,31 @@ struct Shell {
     /// Events that effects brought about: they come before what the network brings.
     own: VecDeque<Event>,
     stop: watch::Receiver<bool>,
+    runner_gone: watch::Receiver<()>,
+    phase: Phase,
     clock: tokio::time::Interval,
     bus: Bus,
     store: Arc<Mutex<Store>>,
     outbox: Outbox,
-    runner: FrameSender<ToRunner>,
+    /// Dropped to end the runner.
+    runner: Option<FrameSender<ToRunner>>,
     /// The last report, while it has found no room on the bus.
     unsent_report: Option<Vec<u8>>,
 }
 
+/// How the loop goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Running,
+    /// The device is gone: its last results wait for their acknowledgement until then.
+    Draining(Instant),
+    /// The runner was told to end: its last results are kept, at the latest until then.
+    Stopping(Instant),
+}
+
 impl Planner {
-    /// A planner whose parts are connected.
+    /// A planner whose parts are connected. `runner_gone` closes when all that the
+    /// runner ever said is among `events`.
     pub fn new(
         agent: Agent,
         store: Store,
@@ -53,6 +73,7 @@ impl Planner {
         runner: FrameSender<ToRunner>,
         events: mpsc::Receiver<Event>,
         stop: watch::Receiver<bool>,
+        runner_gone: watch::Receiver<()>,
     ) -> Planner {
         let mut clock = tokio::time::interval(CLOCK);
         clock.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -61,17 +82,20 @@ impl Planner {
             events,
             own: VecDeque::new(),
             stop,
+            runner_gone,
+            phase: Phase::Running,
             clock,
             bus,
             store: Arc::new(Mutex::new(store)),
             outbox: Outbox::default(),
-            runner,
+            runner: Some(runner),
             unsent_report: None,
         };
         Planner { agent, shell }
     }
 
-    /// The agent's loop, until it is told to stop or the runner is gone.
+    /// The agent's loop, until it is told to stop, or the runner is gone and its last
+    /// results are acknowledged.
     ///
     /// # Errors
     /// When the store cannot be read at the start.
@@ -79,15 +103,19 @@ impl Planner {
         let stored = self.shell.with_store(|store| store.stored()).await?;
         self.shell.own.push_back(Event::Started(stored));
         while let Some(event) = self.shell.next_event().await {
-            if matches!(event, Event::Connected) {
-                self.shell.bus.greet();
-                self.shell.outbox.reconnected();
+            match event {
+                Event::Connected => {
+                    self.shell.bus.greet();
+                    self.shell.outbox.reconnected();
+                }
+                Event::Disconnected => self.shell.outbox.disconnected(),
+                _ => {}
             }
             for effect in self.agent.apply(self.shell.now(), event) {
                 self.shell.perform(effect).await;
             }
         }
-        self.shell.bus.leave().await;
+        self.shell.bus.leave(self.shell.outbox.is_connected()).await;
         Ok(())
     }
 }
@@ -101,14 +129,49 @@ impl Shell {
         if let Some(event) = self.own.pop_front() {
             return Some(event);
         }
-        if *self.stop.borrow() {
-            return None;
+        loop {
+            match self.phase {
+                Phase::Running => tokio::select! {
+                    event = self.events.recv() => return event,
+                    _ = self.clock.tick() => return Some(Event::Clock),
+                    _ = self.stop.changed() => self.let_runner_go(),
+                    _ = self.runner_gone.changed() => {
+                        self.phase = Phase::Draining(Instant::now() + LAST_ACKS);
+                    }
+                },
+                Phase::Draining(until) => tokio::select! {
+                    event = self.events.recv() => return event,
+                    _ = self.clock.tick() => {
+                        let is_over = Instant::now() >= until || self.is_drained().await;
+                        return (!is_over).then_some(Event::Clock);
+                    }
+                    _ = self.stop.changed() => self.let_runner_go(),
+                },
+                Phase::Stopping(until) => {
+                    if Instant::now() >= until {
+                        return None;
+                    }
+                    tokio::select! {
+                        biased;
+                        event = self.events.recv() => return event,
+                        _ = self.runner_gone.changed() => return None,
+                        () = tokio::time::sleep_until(until.into()) => return None,
+                    }
+                }
+            }
         }
-        tokio::select! {
-            event = self.events.recv() => event,
-            _ = self.clock.tick() => Some(Event::Clock),
-            _ = self.stop.changed() => None,
-        }
+    }
+
+    /// The runner ends when nobody can speak to it any more.
+    fn let_runner_go(&mut self) {
+        self.runner = None;
+        self.phase = Phase::Stopping(Instant::now() + LAST_WORDS);
+    }
+
+    /// Whether all that the runner said is kept, and all of it is acknowledged.
+    async fn is_drained(&self) -> bool {
+        self.events.is_empty()
+            && self.with_store(|store| store.waiting_count()).await.is_ok_and(|count| count == 0)
     }
 
     async fn perform(&mut self, effect: Effect) {
@@ -134,7 +197,8 @@ impl Shell {
     fn tell_runner(&self, message: ToRunner) {
         // The runner reads at once but while it admits; a queue that is full after
         // hundreds of frames means that it is gone, and the event stream ends too.
-        if let Err(error) = self.runner.try_send(message) {
+        let Some(runner) = &self.runner else { return };
+        if let Err(error) = runner.try_send(message) {
             tracing::error!(%error, "the runner does not listen");
         }
     }

@@ -1,17 +1,21 @@
 //! The agent's MQTT connection: what comes becomes events, what goes never waits.
 //!
 //! MQTT 3.1.1 semantics, QoS 1, clean sessions: order, deduplication and
-//! acknowledgement are ours, so nothing depends on what a broker remembers.
+//! acknowledgement are ours, so nothing depends on what a broker remembers. What
+//! the bytes mean is not known here.
 
 use gnomon_agent_core::Event;
 use gnomon_schemas::limits::MQTT_PACKET_BYTES_MAX;
 use gnomon_schemas::reported::{Status, StatusSchema};
 use gnomon_schemas::topics::{Channel, Topic};
 use gnomon_schemas::{BootId, DeviceId, Digest, FleetId};
-use rumqttc::{AsyncClient, Broker, EventLoop, LastWill, MqttOptions, Packet, PublishOptions, QoS};
+use rumqttc::{
+    AsyncClient, Broker, EventLoop, LastWill, MqttOptions, Outgoing, Packet, PublishOptions, QoS,
+};
 use std::collections::BTreeSet;
 use std::time::Duration;
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 
 /// Requests that may wait for the network; with more, the caller comes again.
 const REQUESTS_MAX: usize = 256;
@@ -20,6 +24,9 @@ const KEEP_ALIVE_S: u16 = 30;
 /// The first and the longest pause before a reconnection.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(30));
 
+/// How long the last messages may take.
+const GOODBYE: Duration = Duration::from_secs(1);
+
 /// The sending side of the connection.
 pub struct Bus {
     client: AsyncClient,
@@ -27,6 +34,7 @@ pub struct Bus {
     device: DeviceId,
     boot: BootId,
     fetching: BTreeSet<Digest>,
+    listener: JoinHandle<()>,
 }
 
 impl Bus {
@@ -52,13 +60,13 @@ impl Bus {
         let desired = Topic::Device(fleet.clone(), device.clone(), Channel::Desired).to_string();
         let ack = Topic::Device(fleet.clone(), device.clone(), Channel::Ack).to_string();
         let subscriber = client.clone();
-        tokio::spawn(listen(connection, events, move || {
+        let listener = tokio::spawn(listen(connection, events, move || {
             // Subscribe first: the retained document follows.
             [&desired, &ack]
                 .into_iter()
                 .all(|topic| subscriber.try_subscribe(topic.as_str(), QoS::AtLeastOnce).is_ok())
         }));
-        Ok(Bus { client, fleet, device, boot, fetching: BTreeSet::new() })
+        Ok(Bus { client, fleet, device, boot, fetching: BTreeSet::new(), listener })
     }
 
     /// Publishes on one of the device's own topics; `false` when there is no room.
@@ -98,11 +106,15 @@ impl Bus {
         Topic::Module(self.fleet.clone(), digest.clone()).to_string()
     }
 
-    /// Says goodbye, so that the broker need not send the last will.
-    pub async fn leave(self) {
+    /// Says goodbye where there is a connection, so that the broker need not send
+    /// the last will; then the connection is closed in any case.
+    pub async fn leave(mut self, connected: bool) {
         self.publish(Channel::Status, true, status_bytes(&self.device, &self.boot, false));
-        // The process ends anyway; the broker would notice.
-        let _ = self.client.disconnect_with_timeout(Duration::from_secs(1)).await;
+        if connected && self.client.try_disconnect_with_timeout(GOODBYE).is_ok() {
+            // It ends with the disconnection; a broker that does not answer is left.
+            let _ = tokio::time::timeout(2 * GOODBYE, &mut self.listener).await;
+        }
+        self.listener.abort();
     }
 }
 
@@ -120,16 +132,16 @@ async fn listen(
 ) {
     let mut pause = BACKOFF.0;
     let mut connected = false;
+    let mut subscribed = false;
     loop {
         let event = match connection.poll().await {
             Ok(rumqttc::Event::Incoming(Packet::ConnAck(_))) => {
                 pause = BACKOFF.0;
-                connected = true;
-                if !subscribe() {
-                    tracing::warn!("no room for the subscriptions; the next connection asks again");
-                }
+                (connected, subscribed) = (true, false);
                 Some(Event::Connected)
             }
+            // Only `leave` asks for it.
+            Ok(rumqttc::Event::Outgoing(Outgoing::Disconnect)) => return,
             Ok(rumqttc::Event::Incoming(Packet::Publish(message))) => {
                 event_of(&String::from_utf8_lossy(&message.topic), message.payload.to_vec())
             }
@@ -144,6 +156,10 @@ async fn listen(
         };
         if events.is_closed() {
             return;
+        }
+        // Without room the next turn asks again: each takes something from the queue.
+        if connected && !subscribed {
+            subscribed = subscribe();
         }
         if let Some(event) = event
             && events.send(event).await.is_err()

@@ -1,6 +1,7 @@
 //! Which batches of the outbox to send next: a window of unacknowledged ones, and
 //! from the oldest on again after a reconnection and every few seconds, since a
-//! broker may lose what it has accepted. The cloud stores a batch once.
+//! broker may lose what it has accepted. The cloud stores a batch once. What is in
+//! a batch is not known here.
 
 use std::time::{Duration, Instant};
 
@@ -22,6 +23,17 @@ impl Outbox {
     /// A new connection: what was on its way may be lost.
     pub fn reconnected(&mut self) {
         *self = Outbox { connected: true, ..Outbox::default() };
+    }
+
+    /// The connection is gone: what is handed over now would only fill the client's
+    /// queue, and leave no room for the subscriptions of the next connection.
+    pub fn disconnected(&mut self) {
+        self.connected = false;
+    }
+
+    /// Whether there is a connection.
+    pub fn is_connected(&self) -> bool {
+        self.connected
     }
 
     /// After which row to go on, and how many rows to send; none while the window is full.
@@ -69,6 +81,8 @@ mod tests {
         assert_eq!(outbox.ask(later), Some((0, WINDOW)), "from the oldest on again");
         outbox.sent(5);
         assert_eq!(outbox.ask(later), Some((5, WINDOW - 1)), "goes on where it was");
+        outbox.disconnected();
+        assert_eq!(outbox.ask(later + PATIENCE), None, "nothing while there is no connection");
         outbox.reconnected();
         assert_eq!(outbox.ask(start), Some((0, WINDOW)));
     }

@@ -27,6 +27,11 @@ const TABLES: &str = "
         bytes BLOB NOT NULL, UNIQUE (boot, sequence)) STRICT;
 ";
 
+const SET_FACT: &str =
+    "INSERT INTO fact VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET value = ?2";
+/// The fact that says how many batches were dropped since the last one was written.
+const DROPPED: &str = "dropped_batches";
+
 /// Why the store could not do what it was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -59,8 +64,6 @@ pub struct Waiting {
 pub struct Store {
     connection: Connection,
     outbox_bytes_max: usize,
-    /// Batches dropped since the last one that was written.
-    dropped: u64,
 }
 
 impl Store {
@@ -70,17 +73,20 @@ impl Store {
     /// [`StoreError`] when the file is not ours, newer, or cannot be written.
     pub fn open(path: &Path) -> Result<Store, StoreError> {
         let mut connection = Connection::open(path)?;
-        connection.pragma_update(None, "journal_mode", "WAL")?;
-        connection.pragma_update(None, "synchronous", "FULL")?;
         let pragma = |name: &str| connection.query_row(&format!("PRAGMA {name}"), [], |r| r.get(0));
         let (application, version): (i32, i32) =
             (pragma("application_id")?, pragma("user_version")?);
-        if application != APPLICATION_ID && (application, version) != (0, 0) {
+        let tables: i64 =
+            connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+        // Only a file that holds nothing is made ours.
+        if application != APPLICATION_ID && (application, version, tables) != (0, 0, 0) {
             return Err(StoreError::Foreign(path.display().to_string()));
         }
         if version > STORE_VERSION {
             return Err(StoreError::Newer(version));
         }
+        connection.pragma_update(None, "journal_mode", "WAL")?;
+        connection.pragma_update(None, "synchronous", "FULL")?;
         if version == 0 {
             let transaction = connection.transaction()?;
             transaction.execute_batch(TABLES)?;
@@ -88,7 +94,7 @@ impl Store {
             transaction.pragma_update(None, "user_version", STORE_VERSION)?;
             transaction.commit()?;
         }
-        Ok(Store { connection, outbox_bytes_max: OUTBOX_BYTES_MAX, dropped: 0 })
+        Ok(Store { connection, outbox_bytes_max: OUTBOX_BYTES_MAX })
     }
 
     /// The same store with another cap on its outbox.
@@ -141,9 +147,7 @@ impl Store {
     pub fn persist(&mut self, change: &Transaction) -> Result<(), StoreError> {
         let transaction = self.connection.transaction()?;
         {
-            let mut set = transaction.prepare(
-                "INSERT INTO fact VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET value = ?2",
-            )?;
+            let mut set = transaction.prepare(SET_FACT)?;
             set.execute(["floor", &serde_json::to_string(&change.floor)?])?;
             set.execute(["time_floor_ms", &change.time_floor_ms.to_string()])?;
         }
@@ -173,7 +177,8 @@ impl Store {
     /// [`StoreError`]; nothing has changed then.
     pub fn append(&mut self, results: &Results) -> Result<(), StoreError> {
         let mut results = results.clone();
-        results.dropped_batches = self.dropped;
+        results.dropped_batches =
+            self.fact(DROPPED)?.and_then(|text| text.parse().ok()).unwrap_or(0);
         let bytes = serde_json::to_vec(&results)?;
         let transaction = self.connection.transaction()?;
         transaction.execute(
@@ -190,22 +195,23 @@ impl Store {
             |r| r.get(0),
         )?;
         let mut excess = total - i64::try_from(self.outbox_bytes_max).unwrap_or(i64::MAX);
-        let mut dropped = 0;
+        let mut dropped = 0_u64;
         while excess > 0 {
-            let freed: Option<i64> = transaction
+            let oldest: Option<Vec<u8>> = transaction
                 .query_row(
-                    "DELETE FROM outbox WHERE id = (SELECT min(id) FROM outbox)
-                     RETURNING length(bytes)",
+                    "DELETE FROM outbox WHERE id = (SELECT min(id) FROM outbox) RETURNING bytes",
                     [],
                     |row| row.get(0),
                 )
                 .optional()?;
-            let Some(freed) = freed else { break };
-            excess -= freed;
-            dropped += 1;
+            let Some(oldest) = oldest else { break };
+            excess -= i64::try_from(oldest.len()).unwrap_or(i64::MAX);
+            // What it had to tell of batches before it goes with it.
+            let told = serde_json::from_slice::<Results>(&oldest).map_or(0, |r| r.dropped_batches);
+            dropped = dropped.saturating_add(1).saturating_add(told);
         }
+        transaction.execute(SET_FACT, [DROPPED, &dropped.to_string()])?;
         transaction.commit()?;
-        self.dropped = dropped;
         Ok(())
     }
 

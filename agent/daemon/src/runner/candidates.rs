@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 
+use super::done::{self, RecordBudget};
 use super::prepare::Callable;
 use super::ticks::{cost_of, record_of};
 use crate::device::Tick;
@@ -38,13 +39,18 @@ pub(super) struct Job {
     pub(super) tick: Tick,
     /// What the active function proposed, if it did.
     pub(super) active: Option<Values>,
+    /// Where the actuator stood when the active function was asked.
+    pub(super) stood: Values,
     /// Ticks before this one for which there was no room.
     pub(super) skipped: u64,
+    /// The same of the candidates before these, in the first job after a swap.
+    pub(super) skipped_before: u64,
 }
 
 /// The thread's memory: counts and states of the candidates in force.
 pub(super) struct Candidates {
     planner: FrameSender<FromRunner>,
+    records: Arc<RecordBudget>,
     current: BTreeMap<FunctionName, Current>,
 }
 
@@ -69,11 +75,22 @@ impl Current {
         let slots = beside.candidates.iter().map(slot).collect();
         Current { beside, slots }
     }
+
+    /// A candidate that stays over a swap keeps its state.
+    fn continue_from(&mut self, before: Current) {
+        let mut before: Vec<_> = before.beside.candidates.iter().zip(before.slots).collect();
+        for (callable, (_, state)) in self.beside.candidates.iter().zip(&mut self.slots) {
+            let same = |(old, _): &(&Callable, _)| old.module.digest() == callable.module.digest();
+            if let Some(at) = before.iter().position(same) {
+                *state = before.swap_remove(at).1.1;
+            }
+        }
+    }
 }
 
 impl Candidates {
-    pub(super) fn new(planner: FrameSender<FromRunner>) -> Candidates {
-        Candidates { planner, current: BTreeMap::new() }
+    pub(super) fn new(planner: FrameSender<FromRunner>, records: Arc<RecordBudget>) -> Candidates {
+        Candidates { planner, records, current: BTreeMap::new() }
     }
 
     pub(super) fn run(mut self, jobs: &Receiver<Job>) {
@@ -92,14 +109,17 @@ impl Candidates {
         let name = &job.beside.function;
         let known = self.current.get(name).map(|current| &current.beside);
         if !known.is_some_and(|beside| Arc::ptr_eq(beside, &job.beside)) {
+            self.skip(name, job.skipped_before, job.tick.at_ms);
             self.report(name);
-            self.current.insert(name.clone(), Current::new(Arc::clone(&job.beside)));
+            let mut fresh = Current::new(Arc::clone(&job.beside));
+            if let Some(before) = self.current.remove(name) {
+                fresh.continue_from(before);
+            }
+            self.current.insert(name.clone(), fresh);
         }
+        self.skip(name, job.skipped, job.tick.at_ms);
         let Some(current) = self.current.get_mut(name) else { return };
         for (callable, (tally, state)) in job.beside.candidates.iter().zip(&mut current.slots) {
-            for _ in 0..job.skipped {
-                tally.skip(job.tick.at_ms);
-            }
             evaluate(job, callable, tally, state);
         }
         if current.slots.iter().any(|(tally, _)| tally.is_due()) {
@@ -111,16 +131,20 @@ impl Candidates {
     /// This thread may wait for the planner: ticks are then skipped and counted.
     fn report(&mut self, name: &FunctionName) {
         let Some(current) = self.current.get_mut(name) else { return };
-        let mut summaries = vec![];
-        let mut records = vec![];
-        for (tally, _) in current.slots.iter_mut().filter(|(tally, _)| !tally.is_empty()) {
-            let (summary, sampled) = tally.take();
-            summaries.push(summary);
-            records.extend(sampled);
-        }
-        if !summaries.is_empty() {
+        let tallies = current.slots.iter_mut().map(|(tally, _)| tally);
+        for batch in done::take(tallies, &self.records) {
             // Without a planner there is nobody to tell.
-            let _ = self.planner.send(FromRunner::Done { summaries, records });
+            let _ = self.planner.send(batch);
+        }
+    }
+
+    /// Counts ticks at which there was no room for the candidates in force.
+    fn skip(&mut self, name: &FunctionName, ticks: u64, at_ms: u64) {
+        let Some(current) = self.current.get_mut(name) else { return };
+        for (tally, _) in &mut current.slots {
+            for _ in 0..ticks {
+                tally.skip(at_ms);
+            }
         }
     }
 }
@@ -130,7 +154,8 @@ fn evaluate(job: &Job, callable: &Callable, tally: &mut Tally, state: &mut Optio
     let evaluation = callable.module.evaluate(&job.tick.inputs, &callable.params, state.as_ref());
     let mut divergence = 0.0;
     if let Ok(outputs) = &evaluation.outcome {
-        tally.clamped(&job.beside.guard.preview(&outputs.outputs));
+        let guard = job.beside.guard.standing_at(&job.stood);
+        tally.clamped(&guard.preview(&outputs.outputs));
         if let Some(active) = &job.active {
             let tolerances = job.beside.guard.tolerances();
             divergence = tally.compare(active, &outputs.outputs, tolerances);

@@ -5,6 +5,7 @@
 //! a lower priority on inputs that the tick loop has already acted on.
 
 mod candidates;
+mod done;
 mod prepare;
 mod ticks;
 
@@ -12,6 +13,7 @@ use gnomon_agent_core::message::{FromRunner, ToRunner};
 use gnomon_host::{Host, HostError, HostOptions, THREAD_STACK_BYTES};
 use gnomon_schemas::profile::Profile;
 use std::io;
+use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, mpsc};
 use std::thread::{Builder, JoinHandle};
@@ -40,6 +42,17 @@ enum Command {
     Defaults,
 }
 
+/// Dropped when the tick loop ends, however it ends: the reader of frames then
+/// sees the end of the stream and ends, and after it the writer.
+struct EndOfTicks(UnixStream);
+
+impl Drop for EndOfTicks {
+    fn drop(&mut self) {
+        // The planner may have closed it already.
+        let _ = self.0.shutdown(Shutdown::Read);
+    }
+}
+
 /// Starts a runner on its own threads; it ends when the device or the planner is gone.
 ///
 /// # Errors
@@ -57,22 +70,27 @@ pub fn start(
     // The first frame; the queue is empty, so it cannot fail.
     let _ = planner.try_send(FromRunner::Started { engine: host.engine_digest().clone() });
 
-    let beside = candidates::Candidates::new(planner.clone());
+    let records = Arc::new(done::RecordBudget::default());
+    let beside = candidates::Candidates::new(planner.clone(), Arc::clone(&records));
     Builder::new()
         .name("candidates".into())
         .stack_size(THREAD_STACK_BYTES)
         .spawn(move || beside.run(&to_candidates))?;
 
-    let ticks = ticks::TickLoop::new(profile.clone(), device, planner.clone(), jobs);
-    let tick_thread = Builder::new()
-        .name("ticks".into())
-        .stack_size(THREAD_STACK_BYTES)
-        .spawn(move || ticks.run(&to_ticks))?;
+    let ticks = ticks::TickLoop::new(profile.clone(), device, planner.clone(), jobs, records);
+    let end = EndOfTicks(stream.try_clone()?);
+    let tick_thread =
+        Builder::new().name("ticks".into()).stack_size(THREAD_STACK_BYTES).spawn(move || {
+            let _end = end;
+            ticks.run(&to_ticks);
+        })?;
 
     let mut prepared: Option<Prepared> = None;
     frames::receiver("runner", stream, move |message| match message {
         ToRunner::Prepare { document, modules } => {
             let version = document.version;
+            // Whatever was prepared before must not be taken for this one.
+            prepared = None;
             let outcome = Prepared::admit(&host, &profile, &document, &modules);
             let outcome = outcome.map(|admitted| prepared = Some(admitted));
             planner.send(FromRunner::Prepared { version, outcome }).is_ok()

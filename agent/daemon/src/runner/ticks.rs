@@ -1,7 +1,8 @@
 //! The tick loop: read, evaluate, clamp, actuate, and only then everything else.
 //!
 //! Nothing on this thread waits for anything but the device: frames and jobs are
-//! handed over where there is room and counted where there is none.
+//! handed over where there is room and counted where there is none. It knows no
+//! key, no signature and no network.
 
 use gnomon_agent_core::message::FromRunner;
 use gnomon_agent_core::tally::{Cost, Tally};
@@ -15,11 +16,12 @@ use gnomon_schemas::value::Values;
 use gnomon_schemas::{Digest, Version};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender};
+use std::sync::mpsc::{Receiver, SyncSender, TryRecvError};
 use std::time::{Duration, Instant};
 
 use super::Command;
 use super::candidates::{Beside, Job};
+use super::done::{self, RecordBudget};
 use super::prepare::{Callable, Prepared};
 use crate::device::{Device, Next, Tick};
 use crate::frames::FrameSender;
@@ -37,7 +39,12 @@ struct InForce {
     state_before: Option<Values>,
     beside: Arc<Beside>,
     last_tick: Option<u64>,
+    /// Where the actuator stood before this tick.
+    stood: Values,
     skipped: u64,
+    /// Ticks that the candidates before these have skipped, until they are told;
+    /// none once they were.
+    skipped_before: Option<u64>,
 }
 
 pub(super) struct TickLoop {
@@ -45,6 +52,7 @@ pub(super) struct TickLoop {
     device: Box<dyn Device>,
     planner: FrameSender<FromRunner>,
     jobs: SyncSender<Job>,
+    records: Arc<RecordBudget>,
     functions: BTreeMap<FunctionName, InForce>,
     /// Frames that found no room; nothing more is taken from the tallies meanwhile.
     unsent: VecDeque<FromRunner>,
@@ -57,6 +65,7 @@ impl TickLoop {
         device: Box<dyn Device>,
         planner: FrameSender<FromRunner>,
         jobs: SyncSender<Job>,
+        records: Arc<RecordBudget>,
     ) -> TickLoop {
         let mut ticks = TickLoop {
             functions: BTreeMap::new(),
@@ -64,6 +73,7 @@ impl TickLoop {
             device,
             planner,
             jobs,
+            records,
             unsent: VecDeque::new(),
             defaulted: false,
         };
@@ -82,16 +92,28 @@ impl TickLoop {
         loop {
             let next = self.device.next_tick(PATIENCE);
             // Between two ticks: after the device has spoken, before it is answered.
-            while let Ok(command) = commands.try_recv() {
-                self.obey(command);
-            }
+            let planner_is_there = self.obey_all(commands);
             match next {
                 Next::Tick(tick) => self.tick(&tick),
                 Next::Idle => self.send_unsent(),
                 Next::Closed => break,
             }
+            if !planner_is_there {
+                break;
+            }
         }
         self.flush();
+    }
+
+    /// Whether there may be more commands to come.
+    fn obey_all(&mut self, commands: &Receiver<Command>) -> bool {
+        loop {
+            match commands.try_recv() {
+                Ok(command) => self.obey(command),
+                Err(TryRecvError::Empty) => return true,
+                Err(TryRecvError::Disconnected) => return false,
+            }
+        }
     }
 
     fn tick(&mut self, tick: &Tick) {
@@ -101,17 +123,21 @@ impl TickLoop {
         self.device.actuate(tick, &clamped);
         // The actuator has its value; all that follows may be late.
         function.count(tick, evaluation.as_ref(), &clamped);
-        if !function.beside.candidates.is_empty() && !defaulted {
+        let stood = std::mem::replace(&mut function.stood, clamped.values().clone());
+        let has_candidates = !function.beside.candidates.is_empty() && !defaulted;
+        if has_candidates || function.skipped_before.is_some() {
             let job = Job {
                 beside: Arc::clone(&function.beside),
                 tick: tick.clone(),
                 active: evaluation.and_then(|e| e.outcome.ok()).map(|outputs| outputs.outputs),
+                stood,
                 skipped: function.skipped,
+                skipped_before: function.skipped_before.unwrap_or(0),
             };
-            function.skipped = match self.jobs.try_send(job) {
-                Ok(()) => 0,
-                Err(_) => function.skipped + 1,
-            };
+            match self.jobs.try_send(job) {
+                Ok(()) => (function.skipped, function.skipped_before) = (0, None),
+                Err(_) => function.skipped += u64::from(has_candidates),
+            }
         }
         if function.tally.is_due() {
             self.report(&tick.function.clone());
@@ -142,6 +168,12 @@ impl TickLoop {
             let mut swapped =
                 InForce::new(name, active, candidates, guard, Some(version), reporting);
             swapped.last_tick = current.last_tick;
+            // The candidates' thread closes the accounts of those before.
+            swapped.skipped_before = match current.skipped_before {
+                None if current.beside.candidates.is_empty() => None,
+                None => Some(current.skipped),
+                Some(before) => Some(before + current.skipped),
+            };
             swapped.state = current.state.take();
             from_tick.insert(name.clone(), current.last_tick.map_or(0, |tick| tick + 1));
             replaced.push(std::mem::replace(current, swapped));
@@ -168,10 +200,7 @@ impl TickLoop {
     }
 
     fn take_tally(&mut self, tally: &mut Tally) {
-        if !tally.is_empty() {
-            let (summary, records) = tally.take();
-            self.unsent.push_back(FromRunner::Done { summaries: vec![summary], records });
-        }
+        self.unsent.extend(done::take(std::iter::once(tally), &self.records));
     }
 
     fn send_unsent(&mut self) {
@@ -209,6 +238,7 @@ impl InForce {
         reporting: Reporting,
     ) -> InForce {
         let function = name.clone();
+        let stood = guard.standing();
         let beside =
             Arc::new(Beside { function, version, candidates, guard: guard.clone(), reporting });
         let module = active.as_ref().map(|callable| callable.module.digest().clone());
@@ -221,7 +251,9 @@ impl InForce {
             state_before: None,
             beside,
             last_tick: None,
+            stood,
             skipped: 0,
+            skipped_before: None,
         }
     }
 

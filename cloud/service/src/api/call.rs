@@ -33,8 +33,7 @@ impl<S: Send + Sync> FromRequest<S> for Call {
 
     async fn from_request(request: Request, state: &S) -> Result<Call, Problem> {
         let (mut parts, body) = request.into_parts();
-        let bad =
-            |message: String| Problem::new(Refusal::new(Reason::InvalidId, message));
+        let bad = |message: String| Problem::new(Refusal::new(Reason::InvalidId, message));
         let path = RawPathParams::from_request_parts(&mut parts, state)
             .await
             .map_err(|error| bad(error.to_string()))?;

@@ -14,17 +14,15 @@ use std::sync::Arc;
 
 use super::call::{self, Call};
 use super::problem::Problem;
-use super::types::{
-    DevicePatch, DeviceState, DeviceView, EffectiveView, NewDevice, VersionView,
-};
+use super::types::{DevicePatch, DeviceState, DeviceView, EffectiveView, NewDevice, VersionView};
 use super::{Body, Route, profiles};
 use crate::app::App;
 use crate::bus::Command;
+use crate::clock;
 use crate::publish::{self, Affected};
 use crate::render::Renderer;
 use crate::store::devices::{self, Device};
 use crate::store::{reported, versions};
-use crate::clock;
 
 /// Versions in one list, at most.
 const VERSIONS_MAX: usize = 1000;
@@ -55,8 +53,12 @@ pub(super) fn routes() -> Vec<Route> {
             effective,
         )
         .gives(Body::json::<EffectiveView>()),
-        Route::get("/v1/devices/{device}/versions", "A device's versions, newest first", list_versions)
-            .gives(Body::json::<Vec<VersionView>>()),
+        Route::get(
+            "/v1/devices/{device}/versions",
+            "A device's versions, newest first",
+            list_versions,
+        )
+        .gives(Body::json::<Vec<VersionView>>()),
         Route::get(
             "/v1/devices/{device}/versions/{version}",
             "The signed document of a version",
@@ -76,9 +78,9 @@ pub(super) fn known(db: &Connection, device: &DeviceId) -> Result<Device, Refusa
 fn view(db: &Connection, device: Device) -> Result<DeviceView, Refusal> {
     let latest = versions::latest(db, &device.device)?;
     let (reported, reported_at_ms) = reported::find(db, &device.device)?.unzip();
-    let publish_to_applied_ms = latest.as_ref().and_then(|latest| {
-        latest.applied_at_ms?.checked_sub(latest.published_at_ms?)
-    });
+    let publish_to_applied_ms = latest
+        .as_ref()
+        .and_then(|latest| latest.applied_at_ms?.checked_sub(latest.published_at_ms?));
     Ok(DeviceView {
         state: DeviceState::of(&device, latest.as_ref(), reported.as_ref()),
         online: reported::online(db, &device.device)?,
@@ -205,10 +207,8 @@ async fn resolve(State(app): State<Arc<App>>, call: Call) -> Result<Response, Pr
 async fn effective(State(app): State<Arc<App>>, call: Call) -> Result<Response, Problem> {
     let name: DeviceId = call.path("device")?;
     let shared = Arc::clone(&app);
-    let effective = app
-        .store
-        .read(move |db| Renderer::new(&shared, db)?.effective(&known(db, &name)?))
-        .await?;
+    let effective =
+        app.store.read(move |db| Renderer::new(&shared, db)?.effective(&known(db, &name)?)).await?;
     let origins = effective.origins.into_iter();
     let origins = origins.map(|(pointer, origin)| (pointer, origin.to_string())).collect();
     call::json(StatusCode::OK, &EffectiveView { content: effective.content, origins })

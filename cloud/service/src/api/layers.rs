@@ -23,8 +23,7 @@ const IF_MATCH: &[(&str, &str, &str)] =
     &[("if-match", "header", "The ETag that was read: the edit is refused if it changed since")];
 
 pub(super) fn routes() -> Vec<Route> {
-    let paths =
-        ["/v1/fleet/desired", "/v1/groups/{group}/desired", "/v1/devices/{device}/desired"];
+    let paths = ["/v1/fleet/desired", "/v1/groups/{group}/desired", "/v1/devices/{device}/desired"];
     let of = |path| {
         [
             Route::get(path, "A layer, with its ETag", get).gives(Body::json::<LayerForm>()),

@@ -148,10 +148,7 @@ impl Route {
         self
     }
 
-    fn with(
-        mut self,
-        parameters: &'static [(&'static str, &'static str, &'static str)],
-    ) -> Route {
+    fn with(mut self, parameters: &'static [(&'static str, &'static str, &'static str)]) -> Route {
         self.parameters = parameters;
         self
     }

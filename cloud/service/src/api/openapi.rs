@@ -58,8 +58,7 @@ fn operation(route: &Route, generator: &mut SchemaGenerator) -> Value {
         },
     });
     if let Some(body) = &route.request {
-        operation["requestBody"] =
-            json!({ "required": true, "content": content(body, generator) });
+        operation["requestBody"] = json!({ "required": true, "content": content(body, generator) });
     }
     operation
 }

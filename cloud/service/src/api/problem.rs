@@ -44,10 +44,13 @@ impl Problem {
         }
     }
 
-    /// A problem with what a body names: nothing is missing at the path itself.
+    /// A problem with what a body says: nothing is missing at the path itself, and
+    /// the body as such was not too large.
     pub fn in_body(refusal: Refusal) -> Problem {
         match usual_status(refusal.reason) {
-            StatusCode::NOT_FOUND => Problem::with(StatusCode::UNPROCESSABLE_ENTITY, refusal),
+            StatusCode::NOT_FOUND | StatusCode::PAYLOAD_TOO_LARGE => {
+                Problem::with(StatusCode::UNPROCESSABLE_ENTITY, refusal)
+            }
             _ => Problem::new(refusal),
         }
     }
@@ -99,8 +102,7 @@ impl IntoResponse for Problem {
         if self.status >= 500 {
             tracing::error!(reason = %self.reason, detail = %self.detail, "a request failed");
         }
-        let status =
-            StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let body = serde_json::to_vec(&self).unwrap_or_default();
         (status, [(header::CONTENT_TYPE, "application/problem+json")], body).into_response()
     }

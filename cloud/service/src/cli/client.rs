@@ -88,10 +88,7 @@ impl Client {
         self.read(self.agent.run(request))
     }
 
-    fn read(
-        &self,
-        answer: Result<Response<ureq::Body>, ureq::Error>,
-    ) -> Result<Answer, Refusal> {
+    fn read(&self, answer: Result<Response<ureq::Body>, ureq::Error>) -> Result<Answer, Refusal> {
         let lost = |error: ureq::Error| {
             let detail =
                 format!("no answer from {}: {error}; is `gnomon serve` running?", self.url);
@@ -105,7 +102,8 @@ impl Client {
         Err(match serde_json::from_slice::<ProblemBody>(&body) {
             Ok(problem) => Refusal::new(problem.reason, problem.detail),
             Err(_) => {
-                let detail = format!("{} answered {}: not a gnomon service", self.url, parts.status);
+                let detail =
+                    format!("{} answered {}: not a gnomon service", self.url, parts.status);
                 Refusal::new(Reason::Unavailable, detail)
             }
         })

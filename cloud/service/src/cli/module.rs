@@ -7,10 +7,10 @@ use gnomon_schemas::reason::{Reason, Refusal};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
+use super::DataDir;
 use super::client::{Client, segment};
 use super::module_build::{self, BuildArgs};
 use super::show::{Shown, pairs, table};
-use super::DataDir;
 use crate::keys::{LOCAL_PUBLISHER, PrivateKey};
 
 #[derive(Debug, Subcommand)]
@@ -139,6 +139,7 @@ pub(super) fn read(file: &Path) -> Result<Vec<u8>> {
 fn sign(bytes: &[u8], key: Option<&Path>, data: &DataDir) -> Result<String> {
     let default = data.data.join("keys/publisher.pem");
     let path = key.unwrap_or(&default);
-    let key = PrivateKey::read(path).context("cannot sign; give --key, or --data of the service")?;
+    let key =
+        PrivateKey::read(path).context("cannot sign; give --key, or --data of the service")?;
     Ok(key.sign_blob(bytes)?)
 }

@@ -52,7 +52,10 @@ pub(super) fn build(args: &BuildArgs) -> Result<Shown> {
         _ => bail!("{} is not a WebAssembly binary", args.input.display()),
     };
     if gnomon_host::manifest(&component).is_some() {
-        bail!("{} carries a manifest already; build from what the compiler made", args.input.display());
+        bail!(
+            "{} carries a manifest already; build from what the compiler made",
+            args.input.display()
+        );
     }
     let manifest = Manifest {
         name: args.name.clone(),

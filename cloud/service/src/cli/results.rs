@@ -50,8 +50,7 @@ fn page(
     columns: &[(&str, &str)],
 ) -> Result<Shown> {
     let ResultsArgs { device, limit, after } = args;
-    let path =
-        format!("/v1/devices/{}/{rows}?limit={limit}&after={after}", segment(device));
+    let path = format!("/v1/devices/{}/{rows}?limit={limit}&after={after}", segment(device));
     let page = client.get_json(&path)?;
     let human = table(&page["items"], columns);
     Ok(Shown::new(page, human))

@@ -14,12 +14,6 @@ impl Shown {
         Shown { json, human: human.into() }
     }
 
-    /// A value whose JSON is what people read, too.
-    pub(super) fn value(json: Value) -> Shown {
-        let human = pretty(&json);
-        Shown { json, human }
-    }
-
     pub(super) fn text(&self, json: bool) -> String {
         let text = if json { pretty(&self.json) } else { self.human.clone() };
         if text.is_empty() || text.ends_with('\n') { text } else { format!("{text}\n") }
@@ -44,7 +38,7 @@ pub(super) fn table(items: &Value, columns: &[(&str, &str)]) -> String {
 pub(super) fn grid(titles: Vec<String>, rows: Vec<Vec<String>>) -> String {
     let mut table = Table::new();
     table.load_preset(presets::NOTHING).set_header(titles).add_rows(rows);
-    table.trim_fmt()
+    plain(table)
 }
 
 /// Pairs, one per line.
@@ -52,6 +46,14 @@ pub(super) fn pairs(item: &Value, lines: &[(&str, &str)]) -> String {
     let rows = lines.iter().map(|(title, path)| vec![(*title).to_owned(), cell(item, path)]);
     let mut table = Table::new();
     table.load_preset(presets::NOTHING).add_rows(rows.collect::<Vec<_>>());
+    plain(table)
+}
+
+/// Columns start at the left edge and stand two spaces apart.
+fn plain(mut table: Table) -> String {
+    table.column_iter_mut().for_each(|column| {
+        column.set_padding((0, 2));
+    });
     table.trim_fmt()
 }
 
@@ -72,6 +74,8 @@ fn words(value: &Value) -> String {
         Value::Number(number) if number.is_f64() => {
             number.as_f64().map_or_else(String::new, |n| format!("{n:.4}"))
         }
+        Value::Array(items) if items.is_empty() => "none".to_owned(),
+        Value::Object(fields) if fields.is_empty() => "none".to_owned(),
         Value::Array(items) => items.iter().map(words).collect::<Vec<_>>().join(", "),
         Value::Object(fields) => {
             let pairs = fields.iter().map(|(key, value)| format!("{key}={}", words(value)));

@@ -29,7 +29,9 @@ fn columns(row: &Row<'_>) -> rusqlite::Result<Columns> {
     Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?))
 }
 
-fn read((device, profile, labels, created, conflict, floor): Columns) -> Result<Device, StoreError> {
+fn read(
+    (device, profile, labels, created, conflict, floor): Columns,
+) -> Result<Device, StoreError> {
     Ok(Device {
         device: parsed("device", &device)?,
         profile: parsed("digest", &profile)?,

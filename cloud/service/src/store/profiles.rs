@@ -17,10 +17,8 @@ pub struct StoredProfile {
 }
 
 fn read((digest, bytes): (String, Vec<u8>)) -> Result<StoredProfile, StoreError> {
-    let (profile, _) = Profile::parse(&bytes).map_err(|error| StoreError::Corrupt {
-        what: "profile",
-        message: error.to_string(),
-    })?;
+    let (profile, _) = Profile::parse(&bytes)
+        .map_err(|error| StoreError::Corrupt { what: "profile", message: error.to_string() })?;
     Ok(StoredProfile { digest: parsed("digest", &digest)?, bytes, profile })
 }
 
@@ -40,9 +38,7 @@ pub fn insert(
 pub fn find(db: &Connection, key: &str) -> Result<Option<StoredProfile>, StoreError> {
     let sql = "SELECT digest, bytes FROM profiles WHERE digest = ?1 OR name = ?1
                ORDER BY created_ms DESC, rowid DESC LIMIT 1";
-    let row = db
-        .query_row(sql, [key], |row| Ok((row.get(0)?, row.get(1)?)))
-        .optional()?;
+    let row = db.query_row(sql, [key], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
     row.map(read).transpose()
 }
 

@@ -58,7 +58,7 @@ async fn every_route_of_the_description_is_served_and_no_other() {
     let paths: BTreeSet<&String> = described.iter().map(|(path, _)| path).collect();
     for path in paths {
         for method in ["GET", "POST", "PUT", "PATCH", "DELETE"] {
-            let url = path.replace('{', "").replace('}', "");
+            let url = path.replace(['{', '}'], "");
             let status = cloud.send(method, &url, &[], &[]).status;
             let is_described = described.contains(&(path.clone(), method.to_owned()));
             assert_eq!(status != 405, is_described, "{method} {path}: {status}");

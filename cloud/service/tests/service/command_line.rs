@@ -91,7 +91,8 @@ async fn a_bundle_is_what_an_agent_needs() {
     ok(&cloud, &["device", "bundle", "heater-1", "--out", out.to_str().unwrap()]);
     assert_eq!(std::fs::read(out.join("profile.json")).unwrap(), PROFILE);
     assert_eq!(std::fs::read(out.join("trust-root.json")).unwrap(), cloud.get("/v1/trust").body);
-    let agent: Value = serde_json::from_slice(&std::fs::read(out.join("agent.json")).unwrap()).unwrap();
+    let agent: Value =
+        serde_json::from_slice(&std::fs::read(out.join("agent.json")).unwrap()).unwrap();
     let broker = cloud.running.mqtt_url();
     assert_eq!(agent, json!({"fleet": FLEET, "device": "heater-1", "broker": broker}));
 }
@@ -108,8 +109,23 @@ async fn a_core_module_becomes_a_module_that_fits() {
     let out = cloud.folder.path().join("fifty.wasm").to_str().unwrap().to_owned();
     let build = |input: &str| {
         let args = [
-            "module", "build", input, "--wit", &wit, "--world", "w", "--name", "fifty",
-            "--version", "1", "--release-counter", "1", "--function", "setpoint", "-o", &out,
+            "module",
+            "build",
+            input,
+            "--wit",
+            &wit,
+            "--world",
+            "w",
+            "--name",
+            "fifty",
+            "--version",
+            "1",
+            "--release-counter",
+            "1",
+            "--function",
+            "setpoint",
+            "-o",
+            &out,
         ];
         gnomon(&cloud, &args)
     };

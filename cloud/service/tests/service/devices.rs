@@ -57,7 +57,10 @@ async fn results_are_stored_once_and_acknowledged_each_time() {
         device.publish(&device.topic("results"), batch.to_string()).await;
         let payload = device.next(&device.topic("ack")).await;
         let ack: Ack = cloud.opened(&payload);
-        assert_eq!((ack.device.as_str(), ack.boot, ack.sequences[0]), ("heater-1", device.boot.clone(), 3));
+        assert_eq!(
+            (ack.device.as_str(), ack.boot, ack.sequences[0]),
+            ("heater-1", device.boot.clone(), 3)
+        );
     }
     let page = cloud.get("/v1/devices/heater-1/summaries").json();
     assert_eq!(page["items"].as_array().unwrap().len(), 1);
@@ -65,7 +68,10 @@ async fn results_are_stored_once_and_acknowledged_each_time() {
     let refusals = cloud.get("/v1/devices/heater-1/refusals").json();
     assert_eq!(refusals["items"][0]["refusal"]["reason"], "rollback");
     let status = cloud.get("/v1/status").json();
-    assert_eq!((&status["batches_stored"], &status["refused_by_devices"]), (&json!(1), &json!({"rollback": 1})));
+    assert_eq!(
+        (&status["batches_stored"], &status["refused_by_devices"]),
+        (&json!(1), &json!({"rollback": 1}))
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -112,7 +118,10 @@ async fn a_shadow_run_is_compared() {
     assert_eq!((&report["devices"], &report["ticks"]), (&json!(1), &json!(60)));
     assert_eq!((&report["coverage"], &report["active"]), (&json!(0.95), &json!([active])));
     let output = &report["outputs"]["setpoint_c"];
-    assert_eq!((&output["mean_abs_difference"], &output["abs_difference_max"]), (&json!(1.0), &json!(3.0)));
+    assert_eq!(
+        (&output["mean_abs_difference"], &output["abs_difference_max"]),
+        (&json!(1.0), &json!(3.0))
+    );
     assert!(report["note"].as_str().unwrap().contains("decisions"));
     let none = cloud.get(&format!("{path}&selector=site%3Dsouth")).json();
     assert_eq!(none["devices"], 0);

@@ -93,7 +93,10 @@ async fn an_edit_holds_for_all_devices_or_for_none() {
     let answer = cloud.json("PUT", "/v1/fleet/desired", &layer);
     assert_eq!(answer.problem(), (422, "bounds_widened".into()));
     let detail = answer.json()["detail"].as_str().unwrap().to_owned();
-    assert!(detail.starts_with("device heater-2: functions.setpoint: bounds.setpoint_c"), "{detail}");
+    assert!(
+        detail.starts_with("device heater-2: functions.setpoint: bounds.setpoint_c"),
+        "{detail}"
+    );
     assert_eq!((cloud.version("heater-1"), cloud.version("heater-2")), before);
     assert_eq!(cloud.get("/v1/fleet/desired").json(), json!({}));
 }

@@ -14,32 +14,32 @@ use std::time::Duration;
 use tempfile::TempDir;
 use tokio::sync::mpsc;
 
-pub const PROFILE: &[u8] = include_bytes!("../../../../schemas/examples/profile.json");
-pub const FLEET: &str = "acme";
+pub(crate) const PROFILE: &[u8] = include_bytes!("../../../../schemas/examples/profile.json");
+pub(crate) const FLEET: &str = "acme";
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A cloud that runs.
-pub struct Cloud {
-    pub running: Running,
-    pub folder: TempDir,
+pub(crate) struct Cloud {
+    pub(crate) running: Running,
+    pub(crate) folder: TempDir,
 }
 
 /// An HTTP answer.
 #[derive(Debug)]
-pub struct Answer {
-    pub status: u16,
-    pub media_type: String,
-    pub etag: String,
-    pub body: Vec<u8>,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) media_type: String,
+    pub(crate) etag: String,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Answer {
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap()
     }
 
     /// Status and reason of a problem; checks the form of it.
-    pub fn problem(&self) -> (u16, String) {
+    pub(crate) fn problem(&self) -> (u16, String) {
         assert_eq!(self.media_type, "application/problem+json", "{self:?}");
         let body = self.json();
         assert_eq!(body["status"], self.status);
@@ -54,7 +54,7 @@ fn any_port() -> SocketAddr {
     "127.0.0.1:0".parse().unwrap()
 }
 
-pub fn options(folder: &TempDir) -> ServeOptions {
+pub(crate) fn options(folder: &TempDir) -> ServeOptions {
     ServeOptions {
         data_dir: folder.path().join("data"),
         fleet: FLEET.parse().unwrap(),
@@ -65,11 +65,11 @@ pub fn options(folder: &TempDir) -> ServeOptions {
 }
 
 impl Cloud {
-    pub async fn start() -> Cloud {
+    pub(crate) async fn start() -> Cloud {
         Cloud::start_in(TempDir::new().unwrap()).await
     }
 
-    pub async fn start_in(folder: TempDir) -> Cloud {
+    pub(crate) async fn start_in(folder: TempDir) -> Cloud {
         let running = start(options(&folder)).await.unwrap();
         let cloud = Cloud { running, folder };
         cloud.until("the broker is connected", |cloud| {
@@ -79,7 +79,7 @@ impl Cloud {
     }
 
     /// A cloud with the example profile, the two example modules and one device.
-    pub async fn with_device() -> Cloud {
+    pub(crate) async fn with_device() -> Cloud {
         let cloud = Cloud::start().await;
         cloud.add_profile();
         cloud.add_module(gnomon_examples::WATER_HEATER_TOU);
@@ -88,7 +88,13 @@ impl Cloud {
         cloud
     }
 
-    pub fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
+    pub(crate) fn send(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> Answer {
         let url = format!("{}{path}", self.running.http_url());
         let builder = ureq::http::Request::builder().method(method).uri(url);
         let builder = headers.iter().fold(builder, |to, (name, value)| to.header(*name, *value));
@@ -117,21 +123,21 @@ impl Cloud {
         }
     }
 
-    pub fn json(&self, method: &str, path: &str, body: &Value) -> Answer {
+    pub(crate) fn json(&self, method: &str, path: &str, body: &Value) -> Answer {
         let headers = [("content-type", "application/json")];
         self.send(method, path, &headers, body.to_string().as_bytes())
     }
 
-    pub fn get(&self, path: &str) -> Answer {
+    pub(crate) fn get(&self, path: &str) -> Answer {
         self.send("GET", path, &[], &[])
     }
 
-    pub fn add_profile(&self) {
+    pub(crate) fn add_profile(&self) {
         let headers = [("content-type", "application/json")];
         assert_eq!(self.send("POST", "/v1/profiles", &headers, PROFILE).status, 201);
     }
 
-    pub fn upload(&self, module: &[u8], publisher: &str, signature: &str) -> Answer {
+    pub(crate) fn upload(&self, module: &[u8], publisher: &str, signature: &str) -> Answer {
         let headers = [
             ("content-type", "application/wasm"),
             ("x-gnomon-publisher", publisher),
@@ -140,32 +146,32 @@ impl Cloud {
         self.send("POST", "/v1/modules", &headers, module)
     }
 
-    pub fn sign(&self, module: &[u8]) -> String {
+    pub(crate) fn sign(&self, module: &[u8]) -> String {
         let path = self.running.data_dir().join("keys/publisher.pem");
         gnomon::keys::PrivateKey::read(&path).unwrap().sign_blob(module).unwrap()
     }
 
-    pub fn add_module(&self, module: &[u8]) -> Digest {
+    pub(crate) fn add_module(&self, module: &[u8]) -> Digest {
         let answer = self.upload(module, "local", &self.sign(module));
         assert_eq!(answer.status, 201, "{}", String::from_utf8_lossy(&answer.body));
         Digest::of(module)
     }
 
-    pub fn add_device(&self, device: &str, labels: Value) {
+    pub(crate) fn add_device(&self, device: &str, labels: Value) {
         let body = json!({"device": device, "profile": "water-heater", "labels": labels});
         assert_eq!(self.json("POST", "/v1/devices", &body).status, 201);
     }
 
-    pub fn device(&self, device: &str) -> Value {
+    pub(crate) fn device(&self, device: &str) -> Value {
         self.get(&format!("/v1/devices/{device}")).json()
     }
 
-    pub fn version(&self, device: &str) -> u64 {
+    pub(crate) fn version(&self, device: &str) -> u64 {
         self.device(device)["desired"]["version"].as_u64().unwrap()
     }
 
     /// Waits until something that other tasks bring about has come.
-    pub fn until(&self, what: &str, mut is: impl FnMut(&Cloud) -> bool) {
+    pub(crate) fn until(&self, what: &str, mut is: impl FnMut(&Cloud) -> bool) {
         let mut waited = Duration::ZERO;
         while !is(self) {
             assert!(waited < PATIENCE, "waited in vain until {what}");
@@ -174,36 +180,36 @@ impl Cloud {
         }
     }
 
-    pub fn root(&self) -> TrustRoot {
+    pub(crate) fn root(&self) -> TrustRoot {
         let bytes = std::fs::read(self.running.data_dir().join("trust-root.json")).unwrap();
         verify_first_root(&bytes).map(Verified::into_payload).unwrap()
     }
 
-    pub fn opened<T: Payload + serde::de::DeserializeOwned>(&self, envelope: &[u8]) -> T {
+    pub(crate) fn opened<T: Payload + serde::de::DeserializeOwned>(&self, envelope: &[u8]) -> T {
         verify(envelope, &self.root().roles.director).unwrap().into_payload()
     }
 }
 
-pub fn tou(digest: &Digest) -> Value {
+pub(crate) fn tou(digest: &Digest) -> Value {
     json!({"module": digest, "params": {
         "off_peak_start_hour": 23, "off_peak_end_hour": 7, "high_c": 60, "low_c": 50
     }})
 }
 
-pub fn active(slot: Value) -> Value {
+pub(crate) fn active(slot: Value) -> Value {
     json!({"functions": {"setpoint": {"active": slot}}})
 }
 
 /// A device that says what a test has it say.
-pub struct Device {
+pub(crate) struct Device {
     client: AsyncClient,
     messages: mpsc::UnboundedReceiver<(String, Vec<u8>)>,
     name: String,
-    pub boot: BootId,
+    pub(crate) boot: BootId,
 }
 
 impl Device {
-    pub async fn connect(cloud: &Cloud, name: &str) -> Device {
+    pub(crate) async fn connect(cloud: &Cloud, name: &str) -> Device {
         let address = cloud.running.mqtt_addr().unwrap();
         let broker = (address.ip().to_string(), address.port());
         let mut options = MqttOptions::new(format!("test-{name}"), broker);
@@ -223,21 +229,21 @@ impl Device {
         Device { client, messages, name: name.to_owned(), boot: BootId::from_random([7; 16]) }
     }
 
-    pub async fn subscribe(&self, topic: &str) {
+    pub(crate) async fn subscribe(&self, topic: &str) {
         self.client.subscribe(topic, QoS::AtLeastOnce).await.unwrap();
     }
 
-    pub fn topic(&self, channel: &str) -> String {
+    pub(crate) fn topic(&self, channel: &str) -> String {
         format!("gnomon/{FLEET}/d/{}/{channel}", self.name)
     }
 
-    pub async fn publish(&self, topic: &str, payload: impl Into<Vec<u8>>) {
+    pub(crate) async fn publish(&self, topic: &str, payload: impl Into<Vec<u8>>) {
         let options = PublishOptions::at_least_once();
         self.client.publish(topic, payload.into(), options).await.unwrap();
     }
 
     /// The next message on this topic.
-    pub async fn next(&mut self, topic: &str) -> Vec<u8> {
+    pub(crate) async fn next(&mut self, topic: &str) -> Vec<u8> {
         loop {
             let message = tokio::time::timeout(PATIENCE, self.messages.recv()).await;
             let (of, payload) = message.expect(topic).unwrap();
@@ -248,7 +254,7 @@ impl Device {
     }
 
     /// The next document of at least this version.
-    pub async fn document(&mut self, cloud: &Cloud, version: u64) -> Document {
+    pub(crate) async fn document(&mut self, cloud: &Cloud, version: u64) -> Document {
         loop {
             let payload = self.next(&self.topic("desired")).await;
             let document: Document = cloud.opened(&payload);
@@ -258,7 +264,7 @@ impl Device {
         }
     }
 
-    pub fn report(&self, changes: Value) -> Value {
+    pub(crate) fn report(&self, changes: Value) -> Value {
         let mut report = json!({
             "schema": "gnomon.reported.v1", "fleet": FLEET, "device": self.name,
             "boot": self.boot, "sequence": 1, "at_ms": 1, "profile": Digest::of(PROFILE),
@@ -269,11 +275,11 @@ impl Device {
         report
     }
 
-    pub async fn say(&self, changes: Value) {
+    pub(crate) async fn say(&self, changes: Value) {
         self.publish(&self.topic("reported"), self.report(changes).to_string()).await;
     }
 
-    pub fn batch(&self, sequence: u64, changes: Value) -> Value {
+    pub(crate) fn batch(&self, sequence: u64, changes: Value) -> Value {
         let mut batch = json!({
             "schema": "gnomon.results.v1", "fleet": FLEET, "device": self.name,
             "boot": self.boot, "sequence": sequence, "engine": Digest::of(b"engine"),

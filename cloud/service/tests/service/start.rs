@@ -10,7 +10,8 @@ use std::os::unix::fs::PermissionsExt as _;
 async fn a_first_start_makes_keys_that_only_the_owner_reads() {
     let cloud = Cloud::start().await;
     let data = cloud.running.data_dir().to_owned();
-    let mode = |name: &str| std::fs::metadata(data.join(name)).unwrap().permissions().mode() & 0o777;
+    let mode =
+        |name: &str| std::fs::metadata(data.join(name)).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode("keys"), 0o700);
     for name in ["keys/root.pem", "keys/director.pem", "keys/publisher.pem"] {
         assert_eq!(mode(name), 0o600, "{name}");

@@ -1,0 +1,5 @@
+//! `gnomon`, built beside the end-to-end tests so that Cargo tells them where it is.
+
+fn main() -> std::process::ExitCode {
+    gnomon::cli::run(std::env::args_os())
+}

@@ -1,0 +1,310 @@
+//! Processes for the tests: a cloud, an agent with its socket, foreign clients.
+//! Each is ended when its handle goes.
+
+use serde_json::{Value, json};
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+/// How long anything may take before a test gives up.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+/// The device of the tests.
+pub(crate) const DEVICE: &str = "heater-1";
+
+/// A process that is killed when the handle goes.
+pub(crate) struct Process(Child);
+
+impl Process {
+    pub(crate) fn spawn(command: &mut Command) -> Process {
+        let name = format!("{command:?}");
+        Process(command.stdin(Stdio::null()).spawn().unwrap_or_else(|e| panic!("{name}: {e}")))
+    }
+
+    /// Resident memory in KiB, by `/proc`.
+    pub(crate) fn resident_kib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.0.id())).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Tries until it succeeds.
+#[track_caller]
+pub(crate) fn until<T>(what: &str, mut attempt: impl FnMut() -> Option<T>) -> T {
+    let start = Instant::now();
+    loop {
+        if let Some(done) = attempt() {
+            return done;
+        }
+        assert!(start.elapsed() < PATIENCE, "{what}: not within {PATIENCE:?}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// A port that was free a moment ago.
+pub(crate) fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// A cloud and all that it needs, in a folder of its own.
+pub(crate) struct Cloud {
+    pub(crate) folder: tempfile::TempDir,
+    pub(crate) http: u16,
+    pub(crate) mqtt: u16,
+    broker: Option<String>,
+    process: Option<Process>,
+}
+
+impl Cloud {
+    /// A running cloud with the embedded broker.
+    pub(crate) fn start() -> Cloud {
+        Cloud::start_with(None)
+    }
+
+    /// A running cloud that uses another broker on this port.
+    pub(crate) fn start_on(mqtt: u16) -> Cloud {
+        Cloud::start_with(Some(mqtt))
+    }
+
+    fn start_with(external: Option<u16>) -> Cloud {
+        let mqtt = external.unwrap_or_else(free_port);
+        let mut cloud = Cloud {
+            folder: tempfile::tempdir().unwrap(),
+            http: free_port(),
+            mqtt,
+            broker: external.map(|port| format!("mqtt://127.0.0.1:{port}")),
+            process: None,
+        };
+        cloud.run();
+        cloud
+    }
+
+    /// Starts the process (again), and waits until it answers.
+    pub(crate) fn run(&mut self) {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_gnomon-under-test"));
+        command
+            .args(["serve", "--fleet", "acme"])
+            .arg("--data")
+            .arg(self.folder.path().join("cloud"))
+            .args(["--http", &format!("127.0.0.1:{}", self.http)])
+            .args(["--mqtt", &format!("127.0.0.1:{}", self.mqtt)])
+            .stdout(Stdio::null());
+        if let Some(broker) = &self.broker {
+            command.args(["--broker", broker]);
+        }
+        self.process = Some(Process::spawn(&mut command));
+        until("the cloud answers", || {
+            let status = self.try_get("/v1/status")?;
+            (status["broker_connected"] == true).then_some(())
+        });
+    }
+
+    /// Kills the process without warning (SIGKILL).
+    pub(crate) fn kill(&mut self) {
+        self.process = None;
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("http://127.0.0.1:{}{path}", self.http)
+    }
+
+    fn try_get(&self, path: &str) -> Option<Value> {
+        let config = ureq::Agent::config_builder().http_status_as_error(false).build();
+        let client: ureq::Agent = config.into();
+        let mut response = client.get(self.url(path)).call().ok()?;
+        serde_json::from_slice(&response.body_mut().read_to_vec().ok()?).ok()
+    }
+
+    /// What the API says.
+    pub(crate) fn get(&self, path: &str) -> Value {
+        self.try_get(path).unwrap_or_else(|| panic!("GET {path}"))
+    }
+
+    /// The device, as the API shows it.
+    pub(crate) fn device(&self) -> Value {
+        self.get(&format!("/v1/devices/{DEVICE}"))
+    }
+
+    /// Runs the command line against this cloud.
+    pub(crate) fn gnomon(&self, arguments: &[&str]) -> Output {
+        Command::new(env!("CARGO_BIN_EXE_gnomon-under-test"))
+            .args(["--url", &self.url("")])
+            .args(arguments)
+            .current_dir(self.folder.path())
+            .output()
+            .unwrap()
+    }
+
+    /// Runs the command line, which must succeed; what it printed.
+    #[track_caller]
+    pub(crate) fn does(&self, arguments: &[&str]) -> String {
+        let output = self.gnomon(arguments);
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "gnomon {arguments:?}: {error}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Writes a file beside the cloud; its path.
+    pub(crate) fn file(&self, name: &str, bytes: &[u8]) -> String {
+        let path = self.folder.path().join(name);
+        std::fs::write(&path, bytes).unwrap();
+        path.to_str().unwrap().to_owned()
+    }
+
+    /// Registers the water heater, uploads a module and puts it in control: all by
+    /// the command line.
+    pub(crate) fn set_scene(&self, reporting: &Value) {
+        let profile = self.file("profile.json", PROFILE);
+        self.does(&["profile", "add", &profile]);
+        self.does(&["device", "add", DEVICE, "--profile", "water-heater"]);
+        let module = self.file("tou.wasm", gnomon_examples::WATER_HEATER_TOU);
+        self.does(&["module", "add", &module, "--data", "cloud"]);
+        self.put_in_control("water-heater-tou@1.0.0", &tou_params(60.0), reporting);
+    }
+
+    /// Puts a module in control of the whole fleet.
+    pub(crate) fn put_in_control(&self, module: &str, params: &Value, reporting: &Value) {
+        let modules = self.get("/v1/modules");
+        let digest = modules
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|m| {
+                format!("{}@{}", m["name"].as_str().unwrap(), m["version"].as_str().unwrap())
+                    == module
+            })
+            .unwrap_or_else(|| panic!("{module} is not among {modules}"))["digest"]
+            .clone();
+        let layer = json!({
+            "functions": {"setpoint": {"active": {"module": digest, "params": params}}},
+            "reporting": reporting,
+        });
+        let file = self.file("layer.json", layer.to_string().as_bytes());
+        self.does(&["desired", "patch", "--fleet", "--file", &file]);
+    }
+
+    /// Waits until the device has this version in force.
+    #[track_caller]
+    pub(crate) fn wait_applied(&self, version: u64) {
+        until(&format!("version {version} in force"), || {
+            let device = self.try_get(&format!("/v1/devices/{DEVICE}"))?;
+            (device["state"] == "in_sync" && device["applied"] == version).then_some(())
+        });
+    }
+
+    /// All rows of a list of the device's results.
+    pub(crate) fn rows(&self, kind: &str) -> Vec<Value> {
+        let mut all = vec![];
+        let mut after = 0;
+        loop {
+            let path = format!("/v1/devices/{DEVICE}/{kind}?limit=1000&after={after}");
+            let page = self.get(&path);
+            all.extend(page["items"].as_array().unwrap().iter().cloned());
+            match page["next_after"].as_i64() {
+                Some(next) => after = next,
+                None => return all,
+            }
+        }
+    }
+}
+
+pub(crate) const PROFILE: &[u8] = include_bytes!("../schemas/examples/profile.json");
+
+/// Params of water-heater-tou that heat to `high_c` at any hour.
+pub(crate) fn tou_params(high_c: f64) -> Value {
+    json!({"off_peak_start_hour": 0.0, "off_peak_end_hour": 24.0, "high_c": high_c, "low_c": 45.0})
+}
+
+/// An agent as a process, with a firmware of ours at its socket.
+pub(crate) struct Agent {
+    socket: PathBuf,
+    config: PathBuf,
+    data: PathBuf,
+    process: Option<Process>,
+}
+
+impl Agent {
+    /// Provisions by `gnomon device bundle` and starts.
+    pub(crate) fn start(cloud: &Cloud) -> Agent {
+        let folder = cloud.folder.path();
+        cloud.does(&["device", "bundle", DEVICE, "--out", "bundle"]);
+        let mut agent = Agent {
+            socket: folder.join("agent.sock"),
+            config: folder.join("bundle"),
+            data: folder.join("agent"),
+            process: None,
+        };
+        agent.run();
+        agent
+    }
+
+    /// Starts the process (again), and waits until its socket is there.
+    pub(crate) fn run(&mut self) {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_gnomon-agent-under-test"));
+        command.arg("run").arg("--config").arg(&self.config);
+        command.arg("--data").arg(&self.data).arg("--socket").arg(&self.socket);
+        self.process = Some(Process::spawn(&mut command));
+        until("the agent's socket", || UnixStream::connect(&self.socket).ok());
+    }
+
+    /// Kills the process without warning (SIGKILL).
+    pub(crate) fn kill(&mut self) {
+        self.process = None;
+        // The next process must not be taken for ready by the old one's socket.
+        std::fs::remove_file(&self.socket).unwrap();
+    }
+
+    pub(crate) fn resident_kib(&self) -> u64 {
+        self.process.as_ref().unwrap().resident_kib()
+    }
+
+    pub(crate) fn store(&self) -> PathBuf {
+        self.data.join("agent.db")
+    }
+
+    /// A firmware that asks for ticks.
+    pub(crate) fn firmware(&self) -> Firmware {
+        let stream = UnixStream::connect(&self.socket).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        Firmware { reader: BufReader::new(stream.try_clone().unwrap()), writer: stream }
+    }
+}
+
+/// The other end of the agent's socket.
+pub(crate) struct Firmware {
+    reader: BufReader<UnixStream>,
+    writer: UnixStream,
+}
+
+impl Firmware {
+    /// One tick; the agent's answer.
+    pub(crate) fn tick(&mut self, tank_temp_c: f64) -> Value {
+        let inputs = json!({"tank_temp_c": tank_temp_c, "tank_low_temp_c": tank_temp_c - 5.0,
+            "hour": 3.5, "price_forecast": [0.05, 0.10, 0.02]});
+        let request = json!({"function": "setpoint", "inputs": inputs});
+        writeln!(self.writer, "{request}").unwrap();
+        let mut line = String::new();
+        self.reader.read_line(&mut line).unwrap();
+        serde_json::from_str(&line).unwrap_or_else(|e| panic!("{line}: {e}"))
+    }
+}
+
+/// Batches that wait in an agent's outbox, read from its file.
+pub(crate) fn waiting_batches(store: &Path) -> u64 {
+    let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY;
+    let store = rusqlite::Connection::open_with_flags(store, flags).unwrap();
+    store.busy_timeout(Duration::from_secs(5)).unwrap();
+    let count: i64 = store.query_row("SELECT count(*) FROM outbox", [], |row| row.get(0)).unwrap();
+    count.unsigned_abs()
+}
