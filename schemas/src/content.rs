@@ -82,6 +82,12 @@ pub fn bounds_of(
     Ok(Some(narrowed))
 }
 
+fn range_text(min: Option<f64>, max: Option<f64>, max_step: Option<f64>) -> String {
+    let part = |name: &str, value: Option<f64>| value.map(|value| format!("{name} {value}"));
+    let parts = [part("min", min), part("max", max), part("max_step", max_step)];
+    parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
+}
+
 /// The budget in force: the profile's, or a smaller one of the document.
 ///
 /// # Errors
@@ -89,7 +95,11 @@ pub fn bounds_of(
 pub fn budget_of(plan: &FunctionPlan, function: &Function) -> Result<Budget, Refusal> {
     let Some(asked) = plan.budget else { return Ok(function.budget) };
     if asked.fuel > function.budget.fuel || asked.memory_bytes > function.budget.memory_bytes {
-        let detail = format!("budget: {asked:?} is above the profile's {:?}", function.budget);
+        let has = function.budget;
+        let detail = format!(
+            "budget: {} fuel and {} bytes are above the profile's {} and {}",
+            asked.fuel, asked.memory_bytes, has.fuel, has.memory_bytes
+        );
         return Err(Refusal::new(Reason::BudgetExceeded, detail));
     }
     Ok(asked)

@@ -40,6 +40,9 @@ pub struct Results {
     /// Batches that the device had to drop before this one because its outbox was full.
     #[serde(default)]
     pub dropped_batches: u64,
+    /// Records that the device left out of this batch because the day's byte budget was spent.
+    #[serde(default)]
+    pub dropped_records: u64,
 }
 
 /// The schema name of results.
@@ -146,15 +149,17 @@ pub struct ClampCounts {
 impl ClampCounts {
     /// All of them together.
     pub fn total(&self) -> u64 {
-        self.range + self.step + self.not_finite + self.interlock
+        [self.step, self.not_finite, self.interlock]
+            .into_iter()
+            .fold(self.range, u64::saturating_add)
     }
 
     /// Adds another's counts.
     pub fn merge(&mut self, other: &ClampCounts) {
-        self.range += other.range;
-        self.step += other.step;
-        self.not_finite += other.not_finite;
-        self.interlock += other.interlock;
+        self.range = self.range.saturating_add(other.range);
+        self.step = self.step.saturating_add(other.step);
+        self.not_finite = self.not_finite.saturating_add(other.not_finite);
+        self.interlock = self.interlock.saturating_add(other.interlock);
     }
 }
 
@@ -196,8 +201,8 @@ impl Differences {
 
     /// Adds another's counts.
     pub fn merge(&mut self, other: &Differences) {
-        self.compared += other.compared;
-        self.mismatches += other.mismatches;
+        self.compared = self.compared.saturating_add(other.compared);
+        self.mismatches = self.mismatches.saturating_add(other.mismatches);
         self.sum += other.sum;
         self.sum_abs += other.sum_abs;
         self.max_abs = self.max_abs.max(other.max_abs);

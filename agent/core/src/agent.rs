@@ -23,6 +23,7 @@ use gnomon_schemas::{BootId, Digest, Reason, Refusal, Version};
 use crate::accept::{Floor, Identity, Order, accept, check_address};
 use crate::message::{FromRunner, MODULES_BYTES_MAX, ToRunner};
 use crate::pending::{Pending, Stage};
+use crate::record_budget::RecordBudget;
 use crate::refusals::Refusals;
 use crate::time::{Monotonic, TimeFloor};
 
@@ -58,6 +59,7 @@ pub struct Agent {
     defaulted: bool,
     functions: BTreeMap<FunctionName, FunctionReport>,
     refusals: Refusals,
+    record_budget: RecordBudget,
     report_sequence: u64,
     results_sequence: u64,
 }
@@ -85,6 +87,7 @@ impl Agent {
             defaulted: false,
             functions: BTreeMap::new(),
             refusals: Refusals::default(),
+            record_budget: RecordBudget::default(),
             report_sequence: 0,
             results_sequence: 0,
         }

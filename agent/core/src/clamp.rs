@@ -288,8 +288,25 @@ impl Rule {
 
 /// The bounds cut to numbers that the type has; none if it has none inside them.
 fn in_type(bounds: Bounds, ty: &ValueType) -> Option<Bounds> {
-    let (min, max) = (above(bounds.min, ty), below(bounds.max, ty));
+    let (least, greatest) = extremes(ty);
+    let (min, max) = (above(bounds.min.max(least), ty), below(bounds.max.min(greatest), ty));
     (min <= max).then_some(Bounds { min, max, ..bounds })
+}
+
+/// The least and the greatest number of the type that a double can be.
+fn extremes(ty: &ValueType) -> (f64, f64) {
+    match ty {
+        ValueType::U8 => (0.0, u8::MAX.into()),
+        ValueType::U16 => (0.0, u16::MAX.into()),
+        ValueType::U32 => (0.0, u32::MAX.into()),
+        ValueType::U64 => (0.0, 18_446_744_073_709_549_568.0),
+        ValueType::S8 => (i8::MIN.into(), i8::MAX.into()),
+        ValueType::S16 => (i16::MIN.into(), i16::MAX.into()),
+        ValueType::S32 => (i32::MIN.into(), i32::MAX.into()),
+        ValueType::S64 => (-9_223_372_036_854_775_808.0, 9_223_372_036_854_774_784.0),
+        ValueType::F32 => (f32::MIN.into(), f32::MAX.into()),
+        _ => (f64::MIN, f64::MAX),
+    }
 }
 
 /// The greatest number of the type at or below this one.

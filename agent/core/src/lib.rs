@@ -17,6 +17,7 @@ pub mod agent;
 pub mod clamp;
 pub mod event;
 pub mod message;
+pub mod record_budget;
 pub mod refusals;
 pub mod tally;
 pub mod time;

@@ -97,8 +97,11 @@ impl Running {
             task.await.unwrap_or_default();
         }
         let broker = self.broker.take();
-        // Joins the broker's thread.
-        tokio::task::spawn_blocking(move || drop(broker)).await.unwrap_or_default();
+        // Dropping it joins the broker's thread.
+        let join = move || {
+            let _ended = broker;
+        };
+        tokio::task::spawn_blocking(join).await.unwrap_or_default();
     }
 }
 

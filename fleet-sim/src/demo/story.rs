@@ -287,8 +287,8 @@ impl Stage {
 
     async fn attack(&mut self) -> Result<()> {
         say("\n4. Try to do harm");
-        // All but the last ticks: the rest is for what comes after the attacks.
-        self.pace.run_to(self.ticks() - 60);
+        // The ticks after these are for what comes after the attacks.
+        self.pace.run_to(self.ticks() * 13 / 14);
         let director = PrivateKey::read(&self.running.data_dir().join("keys/director.pem"))?;
         let newest = |device: &DeviceId| -> Result<Vec<u8>> {
             let view = self.cloud.get(&format!("/v1/devices/{device}"))?;

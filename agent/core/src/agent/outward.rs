@@ -48,7 +48,10 @@ impl Agent {
                 report.executed.insert(module.clone());
             }
         }
-        vec![self.results(summaries, records, vec![]), Effect::Send]
+        let reporting = self.applied.as_ref().map(|document| document.payload().reporting);
+        let bytes_max = reporting.unwrap_or_default().record_bytes_per_day_max;
+        let (records, dropped) = self.record_budget.admit(records, bytes_max);
+        vec![self.results(summaries, (records, dropped), vec![]), Effect::Send]
     }
 
     /// Refuses a document whose signature was valid: the device is not in sync
@@ -95,7 +98,7 @@ impl Agent {
         let mut effects = vec![];
         if keep {
             let event = RefusalEvent { at_ms: self.time.lowest_ms(now), version, refusal };
-            effects.push(self.results(vec![], vec![], vec![event]));
+            effects.push(self.results(vec![], (vec![], 0), vec![event]));
             effects.push(self.report(now));
             effects.push(Effect::Send);
         }
@@ -105,7 +108,7 @@ impl Agent {
     fn results(
         &mut self,
         summaries: Vec<Summary>,
-        records: Vec<Record>,
+        (records, dropped_records): (Vec<Record>, u64),
         refusals: Vec<RefusalEvent>,
     ) -> Effect {
         self.results_sequence += 1;
@@ -120,6 +123,7 @@ impl Agent {
             records,
             refusals,
             dropped_batches: 0,
+            dropped_records,
         }))
     }
 

@@ -125,7 +125,8 @@ impl TickLoop {
         function.count(tick, evaluation.as_ref(), &clamped);
         let stood = std::mem::replace(&mut function.stood, clamped.values().clone());
         let has_candidates = !function.beside.candidates.is_empty() && !defaulted;
-        if has_candidates || function.skipped_before.is_some() {
+        let to_tell = function.skipped_before.is_some() && function.beside.candidates.is_empty();
+        if has_candidates || to_tell {
             let job = Job {
                 beside: Arc::clone(&function.beside),
                 tick: tick.clone(),

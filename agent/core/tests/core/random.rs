@@ -1,0 +1,231 @@
+//! The state machine under any sequence of events, sensible or not.
+
+use gnomon_agent_core::message::FromRunner;
+use gnomon_agent_core::{Effect, Event, Floor, Monotonic};
+use gnomon_schemas::profile::NarrowedBounds;
+use gnomon_schemas::reported::State;
+use gnomon_schemas::{Digest, Reason, Refusal};
+use proptest::prelude::*;
+use std::collections::BTreeSet;
+use std::sync::LazyLock;
+
+use super::fixture::{
+    Bench, Fleet, activated, cases, names, reasons, refused, reports, seal_by, setpoint, version,
+};
+
+const MODULE: &[u8] = b"the module of version 4";
+
+/// Envelopes by what they are.
+struct Mail {
+    fleet: Fleet,
+    /// Versions 1 to 6; the fourth needs a module that must be fetched.
+    good: Vec<Vec<u8>>,
+    /// Signed, for this device, newer than all of those, and each refused.
+    bad: Vec<Vec<u8>>,
+    /// Not signed by the director, or not an envelope at all.
+    garbage: Vec<Vec<u8>>,
+}
+
+static MAIL: LazyLock<Mail> = LazyLock::new(|| {
+    let fleet = Fleet::new();
+    let document = |number| match number {
+        4 => fleet.document_with(4, MODULE),
+        _ => fleet.document_inline(number, format!("module {number}").as_bytes()),
+    };
+    let good: Vec<_> = (1..=6).map(|number| fleet.seal(&document(number))).collect();
+    let mut expired = fleet.document(50);
+    expired.expires_at_ms = 1;
+    let mut widened = document(51);
+    let bounds = NarrowedBounds { min: Some(0.0), ..NarrowedBounds::default() };
+    let plan = widened.functions.get_mut(&setpoint()).unwrap();
+    plan.bounds.insert("setpoint_c".parse().unwrap(), bounds);
+    let mut unlisted = document(52);
+    unlisted.modules.clear();
+    let mut other_profile = fleet.document(53);
+    other_profile.profile = Digest::of(b"other");
+    let far = fleet.document(9_000_000_000);
+    let bad = [expired, widened, unlisted, other_profile].map(|bad| fleet.seal(&bad));
+    let mut forged = good[5].clone();
+    let at = forged.iter().position(|byte| *byte == b'Z').unwrap_or(60);
+    forged[at] = b'A';
+    let garbage = vec![
+        b"garbage".to_vec(),
+        vec![],
+        seal_by(&super::fixture::Signer::ed25519(), &far),
+        forged,
+        vec![b'['; 300_000],
+    ];
+    Mail { good, bad: bad.to_vec(), garbage, fleet }
+});
+
+#[derive(Debug, Clone)]
+enum Step {
+    Good(usize),
+    Bad(usize),
+    Garbage(usize),
+    RightModule,
+    WrongModule,
+    Prepared(u64, bool),
+    Persisted(u64, bool),
+    Activated(u64),
+    /// The honest answer to whatever is open.
+    Answer,
+    Clock(u64),
+    GarbageAck,
+    Disconnected,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        6 => (0..6_usize).prop_map(Step::Good),
+        2 => (0..4_usize).prop_map(Step::Bad),
+        2 => (0..5_usize).prop_map(Step::Garbage),
+        2 => Just(Step::RightModule),
+        1 => Just(Step::WrongModule),
+        2 => (1..7_u64, any::<bool>()).prop_map(|(v, ok)| Step::Prepared(v, ok)),
+        2 => (1..7_u64, any::<bool>()).prop_map(|(v, ok)| Step::Persisted(v, ok)),
+        2 => (1..7_u64).prop_map(Step::Activated),
+        8 => Just(Step::Answer),
+        1 => (0..40_000_u64).prop_map(Step::Clock),
+        1 => Just(Step::GarbageAck),
+        1 => Just(Step::Disconnected),
+    ]
+}
+
+/// What a shell must have seen for the agent to be right.
+#[derive(Default)]
+struct Model {
+    durable: Option<Floor>,
+    persisting: Option<Floor>,
+    activating: Option<u64>,
+    preparing: Option<u64>,
+    bad_seen: BTreeSet<usize>,
+}
+
+impl Model {
+    /// Judges the effects of one event; `durable_now` is the version that it made durable.
+    fn follow(&mut self, effects: &[Effect], durable_now: Option<u64>) {
+        for (effect, name) in effects.iter().zip(names(effects)) {
+            if let Effect::Persist(change) = effect {
+                assert!(self.persisting.is_none(), "one at a time");
+                assert!(self.activating.is_none(), "one at a time");
+                if let Some(durable) = &self.durable {
+                    let (new, old) = (&change.floor, durable);
+                    assert!((new.epoch, new.version) > (old.epoch, old.version), "floor fell");
+                }
+                self.persisting = Some(change.floor.clone());
+            }
+            if let Some(number) = name.strip_prefix("activate ") {
+                let number = number.parse().unwrap();
+                assert_eq!(durable_now, Some(number), "activated before it was durable");
+                self.activating = Some(number);
+            }
+            if let Some(number) = name.strip_prefix("prepare ") {
+                assert!(self.persisting.is_none() && self.activating.is_none(), "past recall");
+                self.preparing = Some(number.parse().unwrap());
+            }
+        }
+    }
+
+    fn event_of(&self, step: &Step) -> Option<Event> {
+        let refusal = || Refusal::new(Reason::CompileFailed, "no");
+        let prepared = |number: u64, ok: bool| {
+            let outcome = if ok { Ok(()) } else { Err(refusal()) };
+            Event::Runner(FromRunner::Prepared { version: version(number), outcome })
+        };
+        let persisted = |number: u64, ok: bool| {
+            Event::Persisted(version(number), if ok { Ok(()) } else { Err("full".into()) })
+        };
+        let mail = &*MAIL;
+        Some(match step {
+            Step::Good(index) => Event::Document(mail.good[*index].clone()),
+            Step::Bad(index) => Event::Document(mail.bad[*index].clone()),
+            Step::Garbage(index) => Event::Document(mail.garbage[*index].clone()),
+            Step::RightModule => Event::Module(Digest::of(MODULE), MODULE.to_vec()),
+            Step::WrongModule => Event::Module(Digest::of(MODULE), b"wrong".to_vec()),
+            Step::Prepared(number, ok) => prepared(*number, *ok),
+            Step::Persisted(number, ok) => persisted(*number, *ok),
+            Step::Activated(number) => Event::Runner(activated(version(*number))),
+            Step::Clock(_) => Event::Clock,
+            Step::GarbageAck => Event::Ack(b"{}".to_vec()),
+            Step::Disconnected => Event::Disconnected,
+            Step::Answer => {
+                if let Some(number) = self.activating {
+                    Event::Runner(activated(version(number)))
+                } else if let Some(floor) = &self.persisting {
+                    persisted(floor.version.get(), true)
+                } else {
+                    prepared(self.preparing?, true)
+                }
+            }
+        })
+    }
+
+    /// What the shell knows to have happened by this event.
+    fn note(&mut self, event: &Event) -> Option<u64> {
+        match event {
+            Event::Persisted(number, outcome) => {
+                let floor = self.persisting.take_if(|floor| floor.version == *number)?;
+                outcome.is_ok().then(|| {
+                    self.durable = Some(floor);
+                    number.get()
+                })
+            }
+            Event::Runner(FromRunner::Activated { version, .. }) => {
+                self.activating.take_if(|number| *number == version.get());
+                None
+            }
+            _ => None,
+        }
+    }
+}
+
+fn check(bench: &mut Bench, model: &mut Model, step: &Step) {
+    if let Step::Clock(by) = step {
+        bench.now = Monotonic(bench.now.0 + by);
+    }
+    let Some(event) = model.event_of(step) else { return };
+    let before = bench.state();
+    let activating = model.activating;
+    let durable_now = model.note(&event);
+    let effects = bench.hear(event);
+    model.follow(&effects, durable_now);
+    let after = bench.state();
+    match step {
+        Step::Garbage(_) | Step::GarbageAck | Step::WrongModule => {
+            assert_eq!(before, after, "{step:?} changed the agent");
+            assert!(refused(&effects).len() <= 1);
+        }
+        Step::Bad(index) => {
+            assert_eq!(after.1, before.1, "{step:?} was applied");
+            if model.bad_seen.insert(*index) {
+                assert_eq!(reasons(&effects).len(), 1, "{step:?}");
+                assert_eq!(after.0, State::Rejected, "{step:?}");
+                assert_eq!(reports(&effects).last().unwrap().state, State::Rejected);
+            }
+        }
+        _ => {}
+    }
+    if after.1 != before.1 {
+        assert_eq!(after.1.map(|version| version.get()), activating, "applied out of turn");
+        assert_eq!(after.1, model.durable.as_ref().map(|floor| floor.version));
+        assert!(after.1 > before.1, "applied went back");
+    }
+}
+
+proptest! {
+    #![proptest_config(cases(256))]
+
+    #[test]
+    fn no_sequence_of_events_breaks_an_invariant(
+        steps in prop::collection::vec(step(), 0..60),
+    ) {
+        let mut bench = MAIL.fleet.bench();
+        let mut model = Model::default();
+        for step in &steps {
+            // Refusals are kept whole up to 32 a minute: let the window pass.
+            bench.now = Monotonic(bench.now.0 + 2_000);
+            check(&mut bench, &mut model, step);
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! What the store held is verified anew; what cannot be trusted does not act, and
+//! what was damaged comes back from the cloud.
+
+use gnomon_agent_core::message::FromRunner;
+use gnomon_agent_core::{Event, Monotonic, Stored};
+use gnomon_schemas::document::OnExpiry;
+use gnomon_schemas::reported::State;
+use gnomon_schemas::{Digest, Reason, Refusal};
+
+use super::fixture::{DAY_MS, Fleet, names, reasons, version};
+
+const MODULE: &[u8] = b"module";
+
+/// The store after version 1 with a module came into force.
+fn store(fleet: &Fleet) -> Stored {
+    let mut bench = fleet.bench();
+    bench.run_document(fleet, &fleet.document_with(1, MODULE));
+    bench.run(Event::Module(Digest::of(MODULE), MODULE.to_vec()));
+    assert_eq!(bench.state(), (State::InSync, Some(version(1))));
+    bench.stored
+}
+
+#[test]
+fn a_restart_goes_on_with_what_is_stored_and_writes_nothing() {
+    let fleet = Fleet::new();
+    let mut bench = fleet.bench_from(store(&fleet));
+    let expected = ["prepare 1", "report Pending", "activate 1", "report InSync"];
+    assert_eq!(names(&bench.started), expected);
+    assert_eq!(bench.state(), (State::InSync, Some(version(1))));
+}
+
+#[test]
+fn a_restart_needs_no_clock_an_expired_document_still_runs() {
+    let fleet = Fleet::new();
+    let stored = store(&fleet);
+    let mut bench = fleet.bench_from(Stored::default());
+    bench.now = Monotonic(30 * DAY_MS);
+    let effects = bench.run(Event::Started(stored));
+    assert!(names(&effects).contains(&"activate 1".into()), "{:?}", names(&effects));
+    assert_eq!(bench.state(), (State::Expired, Some(version(1))));
+}
+
+#[test]
+fn a_restart_keeps_the_floor() {
+    let fleet = Fleet::new();
+    let mut stored = store(&fleet);
+    stored.floor.as_mut().unwrap().version = version(1);
+    let mut bench = fleet.bench_from(stored);
+    let mut other = fleet.document(1);
+    other.issued_at_ms += 1;
+    assert_eq!(reasons(&bench.run_document(&fleet, &other)), [Reason::Equivocation]);
+}
+
+#[test]
+fn a_tampered_envelope_is_refused_and_the_very_document_from_the_cloud_heals_it() {
+    let fleet = Fleet::new();
+    let mut stored = store(&fleet);
+    let healthy = stored.envelope.clone().unwrap();
+    let envelope = stored.envelope.as_mut().unwrap();
+    let at = envelope.len() / 2;
+    envelope[at] = if envelope[at] == b'A' { b'B' } else { b'A' };
+    let mut bench = fleet.bench_from(stored);
+    assert_eq!(reasons(&bench.started).len(), 1);
+    assert_eq!(bench.state(), (State::Rejected, None));
+
+    let effects = bench.run(Event::Document(healthy));
+    assert!(names(&effects).contains(&"persist 1".into()), "{:?}", names(&effects));
+    assert_eq!(bench.state(), (State::InSync, Some(version(1))));
+}
+
+#[test]
+fn a_tampered_module_is_refused_and_fetched_again() {
+    let fleet = Fleet::new();
+    let mut stored = store(&fleet);
+    stored.modules.insert(Digest::of(MODULE), b"evil".to_vec());
+    let mut bench = fleet.bench_from(stored);
+    assert_eq!(reasons(&bench.started), [Reason::ModuleDigestMismatch]);
+    assert!(!names(&bench.started).iter().any(|name| name.starts_with("prepare")));
+    assert_eq!(bench.agent.applied_version(), None, "the defaults hold");
+
+    let effects = bench.run(Event::Module(Digest::of(MODULE), MODULE.to_vec()));
+    let expected = ["forget", "prepare 1", "persist 1", "activate 1", "report InSync"];
+    assert_eq!(names(&effects), expected, "made durable again");
+    assert_eq!(bench.stored.modules[&Digest::of(MODULE)], MODULE);
+}
+
+#[test]
+fn an_older_document_put_back_into_the_store_does_not_act() {
+    let fleet = Fleet::new();
+    let old = store(&fleet);
+    let mut bench = fleet.bench_from(old);
+    let old = bench.stored.envelope.clone().or(store(&fleet).envelope);
+    bench.run_document(&fleet, &fleet.document(2));
+    let stored = Stored { envelope: old, ..bench.stored };
+    let mut bench = fleet.bench_from(stored);
+    assert_eq!(reasons(&bench.started), [Reason::Rollback]);
+    assert_eq!(bench.state(), (State::Rejected, None));
+}
+
+#[test]
+fn a_store_without_a_floor_takes_it_from_its_document() {
+    let fleet = Fleet::new();
+    let mut bench = fleet.bench();
+    bench.run_document(&fleet, &fleet.document(2));
+    let stored = Stored { floor: None, ..bench.stored };
+    let mut bench = fleet.bench_from(stored);
+    assert_eq!(bench.state(), (State::InSync, Some(version(2))));
+    assert_eq!(reasons(&bench.run_document(&fleet, &fleet.document(1))), [Reason::Rollback]);
+}
+
+#[test]
+fn a_stored_document_whose_module_is_denied_by_now_is_refused() {
+    let mut fleet = Fleet::new();
+    let stored = store(&fleet);
+    fleet.root.denied.insert(Digest::of(MODULE));
+    let mut bench = fleet.bench_from(stored);
+    assert_eq!(reasons(&bench.started), [Reason::ModuleDenied]);
+    assert_eq!(bench.state(), (State::Rejected, None));
+}
+
+#[test]
+fn a_stored_document_that_is_no_longer_admitted_leaves_the_device_rejected() {
+    let fleet = Fleet::new();
+    let stored = store(&fleet);
+    let mut bench = fleet.bench();
+    bench.hear(Event::Started(stored));
+    let refusal = Refusal::new(Reason::FeatureRefused, "simd");
+    let prepared = FromRunner::Prepared { version: version(1), outcome: Err(refusal) };
+    let effects = bench.hear(Event::Runner(prepared));
+    assert_eq!(reasons(&effects), [Reason::FeatureRefused]);
+    assert_eq!(bench.state(), (State::Rejected, None));
+}
+
+#[test]
+fn expiry_holds_what_runs_unless_the_document_says_default() {
+    for (on_expiry, told) in [(OnExpiry::Hold, false), (OnExpiry::Default, true)] {
+        let fleet = Fleet::new();
+        let mut bench = fleet.bench();
+        let mut document = fleet.document(1);
+        document.on_expiry = on_expiry;
+        bench.run_document(&fleet, &document);
+        bench.now = Monotonic(DAY_MS - 1);
+        assert_eq!(names(&bench.run(Event::Clock)), ["send"], "not yet");
+        bench.now = Monotonic(DAY_MS);
+        let effects = bench.run(Event::Clock);
+        assert_eq!(names(&effects).contains(&"defaults".into()), told, "{on_expiry:?}");
+        assert!(names(&effects).contains(&"report Expired".into()));
+        assert_eq!(bench.state(), (State::Expired, Some(version(1))));
+        assert_eq!(names(&bench.run(Event::Clock)), ["send"], "said once");
+
+        let mut next = fleet.document(2);
+        next.expires_at_ms += 9 * DAY_MS;
+        bench.run_document(&fleet, &next);
+        assert_eq!(bench.state(), (State::InSync, Some(version(2))));
+    }
+}

@@ -1,0 +1,148 @@
+//! What was done: numbered batches, acknowledgements, and the digests that really ran.
+
+use gnomon_agent_core::Event;
+use gnomon_agent_core::agent::Effect;
+use gnomon_agent_core::message::FromRunner;
+use gnomon_agent_core::tally::{Cost, Tally};
+use gnomon_schemas::ack::{Ack, AckSchema};
+use gnomon_schemas::document::Reporting;
+use gnomon_schemas::results::{Record, SlotRole};
+use gnomon_schemas::value::Values;
+use gnomon_schemas::{BootId, Digest, Reason};
+use std::collections::BTreeSet;
+
+use super::fixture::{Bench, Fleet, Signer, names, reasons, seal_by, setpoint};
+
+fn ack(fleet: &Fleet) -> Ack {
+    Ack {
+        schema: AckSchema::V1,
+        fleet: fleet.identity.fleet.clone(),
+        device: fleet.identity.device.clone(),
+        boot: BootId::from_random([3; 16]),
+        sequences: vec![1, 2, 9],
+    }
+}
+
+#[test]
+fn an_ack_of_the_director_for_this_device_deletes() {
+    let fleet = Fleet::new();
+    let effects = fleet.bench().hear(Event::Ack(fleet.seal(&ack(&fleet))));
+    let expected = Effect::Delete(BootId::from_random([3; 16]), vec![1, 2, 9]);
+    assert_eq!(effects, [expected, Effect::Send]);
+}
+
+#[test]
+fn no_other_ack_deletes() {
+    let fleet = Fleet::new();
+    let mut other_device = ack(&fleet);
+    other_device.device = "heater-002".parse().unwrap();
+    let mut other_fleet = ack(&fleet);
+    other_fleet.fleet = "other".parse().unwrap();
+    for (bytes, reason) in [
+        (fleet.seal(&other_device), Reason::WrongDevice),
+        (fleet.seal(&other_fleet), Reason::WrongDevice),
+        (seal_by(&Signer::ed25519(), &ack(&fleet)), Reason::ThresholdNotMet),
+        (fleet.seal(&fleet.document(1)), Reason::WrongPayloadType),
+        (serde_json::to_vec(&ack(&fleet)).unwrap(), Reason::SchemaViolation),
+    ] {
+        let effects = fleet.bench().hear(Event::Ack(bytes));
+        assert_eq!(reasons(&effects), [reason]);
+        assert!(!names(&effects).contains(&"delete".into()));
+    }
+}
+
+#[test]
+fn an_ack_is_no_document() {
+    let fleet = Fleet::new();
+    let effects = fleet.bench().hear(Event::Document(fleet.seal(&ack(&fleet))));
+    assert_eq!(reasons(&effects), [Reason::WrongPayloadType]);
+}
+
+fn done(module: &[u8], role: SlotRole) -> Event {
+    let digest = Digest::of(module);
+    let reporting = Reporting::default();
+    let mut tally = Tally::new(setpoint(), Some(digest.clone()), role, None, reporting);
+    tally.tick(1);
+    let record = Record {
+        at_ms: 1,
+        tick: 1,
+        function: setpoint(),
+        module: digest,
+        role,
+        inputs: Values::new(),
+        params: Values::new(),
+        state: None,
+        outputs: None,
+        actuated: None,
+        fault: None,
+        fuel: Some(1),
+        time_us: 1,
+    };
+    tally.evaluated(record, Cost::default(), 0.0);
+    let (summary, records) = tally.take();
+    Event::Runner(FromRunner::Done { summaries: vec![summary], records })
+}
+
+fn executed(bench: &mut Bench) -> BTreeSet<Digest> {
+    let reported = bench.reported();
+    reported.functions.get(&setpoint()).map(|f| f.executed.clone()).unwrap_or_default()
+}
+
+#[test]
+fn batches_are_numbered_without_a_gap() {
+    let fleet = Fleet::new();
+    let mut bench = fleet.bench();
+    for number in 1..=5 {
+        let effects = bench.hear(done(b"module", SlotRole::Active));
+        assert_eq!(names(&effects), ["append", "send"]);
+        let [Effect::Append(results), _] = &effects[..] else { panic!("{effects:?}") };
+        assert_eq!(results.sequence, number);
+    }
+}
+
+#[test]
+fn what_was_executed_is_reported_once_whatever_its_slot() {
+    let fleet = Fleet::new();
+    let mut bench = fleet.bench();
+    bench.run_document(&fleet, &fleet.document_inline(1, b"module"));
+    bench.hear(done(b"module", SlotRole::Active));
+    bench.hear(done(b"beside", SlotRole::Candidate));
+    let both = BTreeSet::from([Digest::of(b"module"), Digest::of(b"beside")]);
+    assert_eq!(executed(&mut bench), both);
+    assert_eq!(executed(&mut bench), BTreeSet::new(), "since the last report");
+}
+
+#[test]
+fn what_was_executed_is_reported_even_when_its_function_leaves_the_document() {
+    let fleet = Fleet::new();
+    let mut bench = fleet.bench();
+    bench.run_document(&fleet, &fleet.document_inline(1, b"module"));
+    bench.run_document(&fleet, &fleet.document(2));
+    // The runner closes the old module's account while the new document is on its way.
+    let mut bench = fleet.bench_from(bench.stored);
+    bench.run_document(&fleet, &fleet.document_inline(3, b"module"));
+    bench.hear(Event::Document(fleet.seal(&fleet.document(4))));
+    bench.hear(done(b"module", SlotRole::Active));
+    let prepared = FromRunner::Prepared { version: 4.try_into().unwrap(), outcome: Ok(()) };
+    let effects = bench.run(Event::Runner(prepared));
+    let reports = super::fixture::reports(&effects);
+    let functions = &reports.last().unwrap().functions;
+    assert_eq!(functions[&setpoint()].executed, BTreeSet::from([Digest::of(b"module")]));
+    assert_eq!(functions[&setpoint()].active, None);
+    assert_eq!(functions[&setpoint()].previous, Some(Digest::of(b"module")));
+}
+
+#[test]
+fn the_report_names_active_previous_and_candidates() {
+    let fleet = Fleet::new();
+    let mut bench = fleet.bench();
+    bench.run_document(&fleet, &fleet.document_inline(1, b"one"));
+    bench.run_document(&fleet, &fleet.document_inline(2, b"two"));
+    let report = bench.reported().functions[&setpoint()].clone();
+    assert_eq!(report.active, Some(Digest::of(b"two")));
+    assert_eq!(report.previous, Some(Digest::of(b"one")));
+    // New params for the same module: what a rollback returns to stays.
+    bench.run_document(&fleet, &fleet.document_inline(3, b"two"));
+    let report = bench.reported().functions[&setpoint()].clone();
+    assert_eq!(report.previous, Some(Digest::of(b"one")));
+}

@@ -1,0 +1,49 @@
+//! The demo as a test: a small fleet, one day, the built-in world.
+
+use fleet_sim::demo::{self, DemoOptions};
+use serde_json::Value;
+
+fn options(folder: &tempfile::TempDir) -> DemoOptions {
+    DemoOptions {
+        devices: 3,
+        days: 1,
+        data: None,
+        start: "2016-11-14".into(),
+        speed: 500,
+        headless: true,
+        json: Some(folder.path().join("demo.json")),
+    }
+}
+
+#[test]
+fn the_story_ends_well_and_its_figures_add_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = options(&folder);
+    demo::run(&options).unwrap();
+    let report = std::fs::read(options.json.unwrap()).unwrap();
+    let report: Value = serde_json::from_slice(&report).unwrap();
+    let number = |name: &str| report[name].as_f64().unwrap_or_else(|| panic!("{name}: {report:#}"));
+    assert_eq!(number("converged"), 3.0, "{report:#}");
+    assert_eq!((number("ticks"), number("missed_ticks")), (3.0 * 1440.0, 0.0), "{report:#}");
+    assert_eq!(report["evaluations"]["active"], 3 * 1440, "{report:#}");
+    assert_eq!((number("unverified_executions"), number("records_lost")), (0.0, 0.0), "{report:#}");
+    for attack in ["module_signature_invalid", "threshold_not_met", "rollback"] {
+        assert_eq!(report["refused"][attack], 3, "{report:#}");
+    }
+    assert!(number("clamped_outputs") > 0.0, "{report:#}");
+    assert_eq!(number("max_actuated_setpoint_c"), number("firmware_max_setpoint_c"), "{report:#}");
+    // Six documents: v1, v2 in shadow, v2, hot, v2 again, and the empty first one.
+    assert_eq!(number("swaps"), 3.0 * 6.0, "{report:#}");
+    assert!(report["energy_cost"]["v1"].as_f64() > Some(0.0), "{report:#}");
+}
+
+#[test]
+fn a_wrong_folder_or_day_is_one_clear_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let wrong_folder = DemoOptions { data: Some(folder.path().into()), ..options(&folder) };
+    let error = format!("{:#}", demo::run(&wrong_folder).unwrap_err());
+    assert!(error.contains("ontario_price_2016.csv"), "{error}");
+    let wrong_day = DemoOptions { start: "2016-02-30".into(), ..options(&folder) };
+    let error = format!("{:#}", demo::run(&wrong_day).unwrap_err());
+    assert!(error.contains("2016-02-30"), "{error}");
+}
