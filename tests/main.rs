@@ -1,6 +1,8 @@
 //! End to end, through public doors: the two programs as processes, foreign
 //! clients, real brokers. And the house rules.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test panics to fail")]
+
 mod bad_input;
 mod foreign_client;
 mod restart;

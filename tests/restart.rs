@@ -66,7 +66,10 @@ fn an_agent_that_is_killed_goes_on_from_its_store_without_a_cloud() {
     until("the stored function is in control", || {
         let answer = firmware.tick(50.0);
         match answer["source"].as_str().unwrap() {
-            "active" => Some(assert_eq!(answer["outputs"]["setpoint_c"], 60.0)),
+            "active" => {
+                assert_eq!(answer["outputs"]["setpoint_c"], 60.0);
+                Some(())
+            }
             source => {
                 assert_eq!((source, &answer["outputs"]["setpoint_c"]), ("default", &json!(50.0)));
                 None

@@ -76,9 +76,13 @@ pub fn bounds_of(
     let widened =
         |what: &str| Refusal::new(Reason::BoundsWidened, format!("bounds.{output}: {what}"));
     let firmware = firmware.ok_or_else(|| widened("the profile has no bounds to narrow"))?;
-    let narrowed = firmware
-        .narrow(by)
-        .ok_or_else(|| widened(&format!("{by:?} is not inside the firmware's {firmware:?}")))?;
+    let narrowed = firmware.narrow(by).ok_or_else(|| {
+        widened(&format!(
+            "{} is not inside the firmware's {}",
+            range_text(by.min, by.max, by.max_step),
+            range_text(Some(firmware.min), Some(firmware.max), firmware.max_step)
+        ))
+    })?;
     Ok(Some(narrowed))
 }
 

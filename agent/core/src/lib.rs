@@ -2,9 +2,9 @@
 //! an argument.
 //!
 //! In the order of the pipeline: [`accept`] judges a document, [`agent`] plans
-//! and drives it to activation by [`event`]s and effects, [`clamp`] makes the only values that reach an
-//! actuator, [`tally`] counts what was done. [`message`] is what the agent's two
-//! halves say to each other.
+//! and drives it to activation by [`event`]s and effects, [`clamp`] makes the
+//! only values that reach an actuator, [`tally`] counts what was done.
+//! [`message`] is what the agent's two halves say to each other.
 //!
 //! This crate knows no socket, file, clock, thread, database or engine.
 

@@ -20,6 +20,7 @@ const _: () = assert!(MODULE_BYTES_MAX <= MODULES_BYTES_MAX);
 const _: () = assert!(2 * DOCUMENT_BYTES_MAX <= 512 * 1024);
 
 /// Planner to runner.
+#[expect(clippy::large_enum_variant, reason = "frames are few, and bytes at once")]
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum ToRunner {
     /// Admit every module of this verified document, off the control path.

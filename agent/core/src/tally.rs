@@ -114,7 +114,7 @@ impl Tally {
         self.summary.time_us.record(cost.time_us);
         self.summary.memory_bytes_max = self.summary.memory_bytes_max.max(cost.memory_bytes);
         let every = u64::from(self.reporting.record_every);
-        if every > 0 && record.tick % every == 0 {
+        if every > 0 && record.tick.is_multiple_of(every) {
             if self.sampled_bytes < RECORDS_BYTES_MAX {
                 self.sampled_bytes += weight_bytes(&record);
                 self.sampled.push(record);

@@ -15,7 +15,7 @@ use gnomon_schemas::value::Values;
 use serde_json::{Value as Json, json};
 use std::hint::black_box;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 use wasmtime::component::{Component, ComponentExportIndex, InstancePre, Linker, Val};
 use wasmtime::{Config, Engine, InstanceAllocationStrategy, OptLevel, Store, WasmFeatures};
@@ -342,13 +342,34 @@ fn agent() -> Json {
     };
     // A copy that was never made needs no removal.
     drop(std::fs::remove_file(&copy));
-    let footprint = Command::new(&binary).arg("footprint").output().ok();
-    let footprint = footprint.filter(|output| output.status.success() && !output.stdout.is_empty());
+    let footprint = footprint(&binary).filter(|output| output.status.success());
     json!({
         "bytes": size(&binary),
         "stripped_bytes": stripped_bytes,
         "footprint": footprint.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()),
     })
+}
+
+/// The agent's own word on its resident memory: bare, with the engine up, and with
+/// the planning water heater admitted and called a thousand times.
+fn footprint(binary: &Path) -> Option<Output> {
+    let module = std::env::temp_dir().join(format!("gnomon-module-{}", std::process::id()));
+    std::fs::write(&module, gnomon_examples::WATER_HEATER_PRICE).ok()?;
+    let profile = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../schemas/examples/profile.json");
+    let inputs =
+        r#"{"tank_temp_c":51.5,"tank_low_temp_c":40,"hour":2.5,"price_forecast":[0.02,0.11]}"#;
+    let params =
+        r#"{"comfort_min_c":42,"high_c":65,"low_c":40,"heat_c_per_hour":6,"use_c_per_hour":1}"#;
+    let output = Command::new(binary)
+        .args(["footprint", "--function", "setpoint", "--inputs", inputs, "--params", params])
+        .arg("--module")
+        .arg(&module)
+        .arg("--profile")
+        .arg(profile)
+        .output();
+    // A file in the system's temporary folder does no harm if it stays.
+    drop(std::fs::remove_file(&module));
+    output.ok()
 }
 
 fn agent_binary() -> Option<PathBuf> {

@@ -169,7 +169,8 @@ pub fn pool(options: &HostOptions) -> PoolingAllocationConfig {
 pub fn engine_description() -> String {
     format!(
         "wasmtime {WASMTIME_VERSION}; fuel on, default operator costs, instantiation apart; \
-         NaN canonicalization on; features {:?}; fresh instance per call; stack {WASM_STACK_BYTES}; \
+         NaN canonicalization on; features {:?}; fresh instance per call; \
+         stack {WASM_STACK_BYTES}; \
          memory max {MEMORY_BYTES_MAX}; table elements max {TABLE_ELEMENTS_MAX}; \
          outputs and state max {OUTPUT_WEIGHT_BYTES_MAX} each",
         features().iter_names().map(|(name, _)| name).collect::<Vec<_>>()

@@ -1,0 +1,266 @@
+//! The runner in control: clamping, faults, state, refused modules, its end.
+
+use gnomon_agent_core::message::ToRunner;
+use gnomon_schemas::document::InlineBytes;
+use gnomon_schemas::results::{SlotRole, Source};
+use gnomon_schemas::value::Value;
+use gnomon_schemas::{Digest, Reason};
+use serde_json::json;
+use std::sync::mpsc::RecvTimeoutError;
+
+use super::bench::Bench;
+use super::fixture::{PATIENCE, Plan, component, hot, inputs, spin, tou};
+
+#[test]
+fn without_a_document_every_tick_gets_the_defaults() {
+    let mut bench = Bench::new();
+    for _ in 0..3 {
+        let got = bench.hands.tick(1.0);
+        assert_eq!((got.source, got.setpoint_c), (Source::Default, 50.0));
+    }
+}
+
+#[test]
+fn an_activated_function_is_in_control() {
+    let mut bench = Bench::new();
+    bench.put_in_force(1, &tou());
+    let (night, day) = (bench.hands.tick(1.0), bench.hands.tick(12.0));
+    assert_eq!((night.source, night.setpoint_c), (Source::Active, 60.0));
+    assert_eq!((day.source, day.setpoint_c), (Source::Active, 45.0));
+}
+
+#[test]
+fn a_prepared_function_is_not_in_control() {
+    let mut bench = Bench::new();
+    let plan = tou();
+    assert_eq!(bench.refusal_of(&plan.document(1), &plan.modules), None);
+    assert_eq!(bench.hands.tick(1.0).source, Source::Default);
+    // Asked for another version than the prepared one: nothing may act.
+    bench.tell(&ToRunner::Activate { version: 2.try_into().unwrap() });
+    let again = hot(66.0);
+    assert_eq!(bench.refusal_of(&again.document(3), &again.modules), None);
+    assert_eq!(bench.hands.tick(1.0).source, Source::Default);
+}
+
+#[test]
+fn a_function_that_asks_for_too_much_is_clamped_and_counted() {
+    let mut bench = Bench::new();
+    bench.put_in_force(1, &hot(95.0));
+    for _ in 0..5 {
+        let got = bench.hands.tick(1.0);
+        assert_eq!((got.setpoint_c, got.source, got.clamped), (70.0, Source::Active, true));
+    }
+    let hottest = bench.hands.tick_with(inputs(1.0, 80.0));
+    assert_eq!(hottest.setpoint_c, 35.0, "the interlock");
+    let (summaries, _) = bench.close();
+    let clamped = summaries[0].clamped[&"setpoint_c".parse().unwrap()];
+    assert_eq!((clamped.range, clamped.interlock), (6, 1));
+}
+
+#[test]
+fn a_hostile_active_function_holds_the_last_value_then_the_default() {
+    let mut bench = Bench::new();
+    bench.put_in_force(1, &tou());
+    assert_eq!(bench.hands.tick(1.0).setpoint_c, 60.0);
+    bench.put_in_force(2, &Plan::active(&spin(), json!({})));
+    for _ in 0..5 {
+        let got = bench.hands.tick(1.0);
+        assert_eq!((got.source, got.setpoint_c), (Source::HoldLast, 60.0));
+    }
+    for _ in 0..2 {
+        let got = bench.hands.tick(1.0);
+        assert_eq!((got.source, got.setpoint_c), (Source::Default, 50.0));
+    }
+    let (summaries, _) = bench.close();
+    let spinning = summaries.iter().find(|s| s.module == Some(Digest::of(&spin()))).unwrap();
+    assert_eq!(spinning.faults[&Reason::OutOfFuel], 7);
+    assert_eq!((spinning.evaluations, spinning.ticks), (0, 7));
+    assert_eq!(spinning.sources[&Source::HoldLast], 5);
+    assert_eq!(spinning.sources[&Source::Default], 2);
+}
+
+#[test]
+fn an_input_that_cannot_be_read_is_a_fault_of_one_tick() {
+    let mut bench = Bench::new();
+    bench.put_in_force(1, &tou());
+    bench.hands.tick(1.0);
+    assert_eq!(bench.hands.tick(25.0).source, Source::HoldLast, "no hour of a day");
+    assert_eq!(bench.hands.tick(12.0).setpoint_c, 45.0);
+    let (summaries, _) = bench.close();
+    assert_eq!(summaries[0].faults[&Reason::InputOutOfRange], 1);
+}
+
+fn smoothed(target_c: f64) -> Plan {
+    let params = json!({"target_c": target_c, "weight": 0.5});
+    let mut plan = Plan::active(gnomon_examples::SMOOTHED_SETPOINT, params);
+    plan.reporting.record_every = 1;
+    plan
+}
+
+#[test]
+fn a_function_with_memory_keeps_it_over_ticks_and_over_a_swap() {
+    let mut bench = Bench::new();
+    bench.put_in_force(1, &smoothed(50.0));
+    let mut tick = |temp_c: f64| bench.hands.tick_with(inputs(1.0, temp_c)).setpoint_c;
+    assert_eq!(tick(50.0), 50.0);
+    assert_eq!(tick(60.0), 45.0, "the average is 55");
+    bench.put_in_force(2, &smoothed(52.0));
+    let mut tick = |temp_c: f64| bench.hands.tick_with(inputs(1.0, temp_c)).setpoint_c;
+    assert_eq!(tick(60.0), 46.5, "the average is 57.5, not 60");
+    // A fault forgets nothing: 200 degrees are no reading of the sensor.
+    assert_eq!(tick(200.0), 35.0, "the interlock");
+    assert_eq!(tick(57.5), 46.5);
+    let (_, records) = bench.close();
+    let calls = |index: usize| records[index].state.as_ref().map(|state| state["calls"].clone());
+    assert_eq!(calls(0), None);
+    assert_eq!(calls(2), Some(Value::Int(2)), "a record holds the state before the call");
+    assert_eq!(records[3].fault, Some(Reason::InputOutOfRange));
+}
+
+#[test]
+fn the_state_of_one_module_never_reaches_another() {
+    let mut bench = Bench::new();
+    bench.put_in_force(1, &smoothed(50.0));
+    bench.hands.tick_with(inputs(1.0, 60.0));
+    bench.put_in_force(2, &tou());
+    bench.hands.tick_with(inputs(1.0, 60.0));
+    bench.put_in_force(3, &smoothed(50.0));
+    let fresh = bench.hands.tick_with(inputs(1.0, 40.0));
+    assert_eq!(fresh.setpoint_c, 60.0, "the average starts again");
+}
+
+#[test]
+fn a_document_that_cannot_be_admitted_says_why_and_the_active_function_goes_on() {
+    let mut bench = Bench::new();
+    bench.put_in_force(1, &tou());
+    let ok = tou();
+    let mut version = 1;
+    let mut check = |name: &str, plan: &Plan, reason: Reason| {
+        version += 1;
+        let refused = bench.refusal_of(&plan.document(version), &plan.modules);
+        assert_eq!(refused, Some(reason), "{name}");
+        assert_eq!(bench.hands.tick(1.0).setpoint_c, 60.0, "{name}");
+    };
+    check("no manifest", &Plan::active(b"garbage", json!({})), Reason::ModuleManifestMismatch);
+    let params = json!({"asked_c": "much"});
+    let hot = gnomon_examples::WATER_HEATER_HOT;
+    check("params", &Plan::active(hot, params), Reason::ParamsInvalid);
+    let manifest = r#"(@custom "gnomon.manifest" "{\"name\":\"a\",\"version\":\"1\",\"release_counter\":1,\"function\":\"setpoint\"}")"#;
+    let importing = component("(local.get 0)", r#"(import "now" (func))"#, manifest);
+    check("an import", &Plan::active(&importing, json!({})), Reason::HasImports);
+    let candidate = tou().candidate(&importing, json!({}));
+    check("an import of a candidate", &candidate, Reason::HasImports);
+    let mut lost = ok.clone();
+    lost.modules.values_mut().for_each(|bytes| *bytes = InlineBytes(vec![]));
+    version += 1;
+    let refused = bench.refusal_of(&ok.document(version), &lost.modules);
+    assert_eq!(refused, Some(Reason::ModuleManifestMismatch));
+    let refused = bench.refusal_of(&ok.document(version), &std::collections::BTreeMap::new());
+    assert_eq!(refused, Some(Reason::ModuleMissing));
+    assert_eq!(bench.hands.tick(1.0).setpoint_c, 60.0);
+}
+
+#[test]
+fn an_old_release_cannot_be_passed_off_as_a_newer_one() {
+    let mut bench = Bench::new();
+    let plan = tou();
+    type Change = fn(&mut gnomon_schemas::document::ModuleRef);
+    let changes: [Change; 3] = [
+        |listed| listed.release_counter += 1,
+        |listed| listed.version = "9.9.9".into(),
+        |listed| listed.name = "another".parse().unwrap(),
+    ];
+    for change in changes {
+        let mut document = plan.document(1);
+        document.modules.values_mut().for_each(change);
+        let refused = bench.refusal_of(&document, &plan.modules);
+        assert_eq!(refused, Some(Reason::ModuleManifestMismatch));
+    }
+}
+
+#[test]
+fn a_failed_preparation_leaves_nothing_that_could_be_activated() {
+    let mut bench = Bench::new();
+    let good = tou();
+    assert_eq!(bench.refusal_of(&good.document(2), &good.modules), None);
+    let bad = Plan::active(b"garbage", json!({}));
+    assert!(bench.refusal_of(&bad.document(2), &bad.modules).is_some());
+    bench.tell(&ToRunner::Activate { version: 2.try_into().unwrap() });
+    bench.put_in_force(3, &Plan::default());
+    assert_eq!(bench.hands.tick(1.0).source, Source::Default);
+}
+
+#[test]
+fn defaults_hold_after_expiry_until_the_next_document() {
+    let mut bench = Bench::new();
+    bench.put_in_force(1, &tou());
+    assert_eq!(bench.hands.tick(1.0).setpoint_c, 60.0);
+    bench.tell(&ToRunner::Defaults);
+    // Frames are taken in order: once the next is answered, the last was obeyed
+    // at the latest between the next two ticks.
+    let next = hot(66.0);
+    assert_eq!(bench.refusal_of(&next.document(2), &next.modules), None);
+    let got = bench.hands.tick(1.0);
+    assert_eq!((got.source, got.setpoint_c), (Source::Default, 50.0));
+    bench.activate(2);
+    assert_eq!(bench.hands.tick(1.0).setpoint_c, 66.0);
+}
+
+#[test]
+fn summaries_count_ticks_missed_ticks_and_evaluations() {
+    let mut bench = Bench::new();
+    bench.put_in_force(1, &tou().summary_ticks(3));
+    bench.hands.tick(1.0);
+    bench.hands.miss(4);
+    bench.hands.tick(1.0);
+    bench.hands.tick(1.0);
+    bench.wait_until(|bench| bench.of(SlotRole::Active).any(|summary| summary.ticks == 3));
+    let summary = bench.of(SlotRole::Active).find(|summary| summary.ticks == 3).unwrap();
+    assert_eq!((summary.missed, summary.evaluations), (4, 3));
+    assert_eq!(summary.version, Some(1.try_into().unwrap()));
+    assert_eq!(summary.fuel.count(), 3);
+}
+
+#[test]
+fn records_keep_to_the_bytes_of_a_day() {
+    let mut plan = tou();
+    plan.reporting.record_every = 1;
+    plan.reporting.record_bytes_per_day_max = 2_000;
+    let mut bench = Bench::new();
+    bench.put_in_force(1, &plan);
+    (0..50).for_each(|_| drop(bench.hands.tick(1.0)));
+    let (summaries, records) = bench.close();
+    let bytes: usize = records.iter().map(|r| serde_json::to_vec(r).unwrap().len()).sum();
+    assert!(bytes <= 2_000 && records.len() >= 2, "{} records, {bytes} bytes", records.len());
+    let evaluations: u64 = summaries.iter().map(|summary| summary.evaluations).sum();
+    assert_eq!(evaluations, 50, "summaries always go");
+}
+
+#[test]
+fn the_runner_ends_when_the_planner_goes_and_lets_the_device_go() {
+    let mut bench = Bench::new();
+    bench.put_in_force(1, &tou());
+    bench.hands.tick(1.0);
+    let hands = bench.leave();
+    let end = hands.actuated.recv_timeout(PATIENCE);
+    assert_eq!(end, Err(RecvTimeoutError::Disconnected));
+}
+
+#[test]
+fn the_runner_ends_when_the_device_goes_and_says_all_that_it_has_counted() {
+    let mut bench = Bench::new();
+    bench.put_in_force(
+        1,
+        &tou().candidate(
+            gnomon_examples::WATER_HEATER_TOU,
+            json!({
+        "off_peak_start_hour": 23.0, "off_peak_end_hour": 7.0, "high_c": 61.0, "low_c": 45.0}),
+        ),
+    );
+    (0..5).for_each(|_| drop(bench.hands.tick(1.0)));
+    let (summaries, _) = bench.close();
+    for role in [SlotRole::Active, SlotRole::Candidate] {
+        let of_role = summaries.iter().filter(|summary| summary.role == role);
+        assert_eq!(of_role.map(|summary| summary.ticks).sum::<u64>(), 5, "{role:?}");
+    }
+}
