@@ -105,3 +105,30 @@ fn an_agent_says_which_file_of_its_bundle_is_wrong() {
         std::fs::write(&path, right).unwrap();
     }
 }
+
+#[test]
+fn a_candidate_that_proposes_the_greatest_numbers_stops_neither_control_nor_results() {
+    let cloud = Cloud::start();
+    let often = json!({"summary_ticks": 5, "record_every": 1});
+    cloud.set_scene(&often);
+    let hot = cloud.file("hot.wasm", gnomon_examples::WATER_HEATER_HOT);
+    cloud.does(&["module", "add", &hot, "--data", "cloud"]);
+    let agent = Agent::start(&cloud);
+    let mut firmware = agent.firmware();
+    let mut ticks = 0;
+    for asked_c in ["1.7e308", "-1.7e308", "1e200", "1e12"] {
+        let params = format!("{{\"asked_c\":{asked_c}}}");
+        let hot =
+            ["candidate", "add", "--fleet", "--function", "setpoint", "water-heater-hot@1.0.0"];
+        cloud.does(&[&hot[..], &["--params", &params]].concat());
+        cloud.wait_applied(cloud.device()["desired"]["version"].as_u64().unwrap());
+        for _ in 0..20 {
+            assert_eq!(firmware.tick(50.0)["outputs"]["setpoint_c"], 60.0);
+            ticks += 1;
+        }
+        let remove = ["candidate", "remove", "--fleet", "--function", "setpoint"];
+        cloud.does(&[&remove[..], &["water-heater-hot@1.0.0"]].concat());
+    }
+    crate::restart::wait_accounted(&cloud, &agent, ticks);
+    assert_eq!(cloud.get("/v1/status")["refused"], json!({}), "the cloud takes every batch");
+}

@@ -2,6 +2,7 @@
 
 use clap::{Parser, Subcommand};
 use fleet_sim::demo::{self, DemoOptions};
+use std::io::IsTerminal as _;
 use std::process::ExitCode;
 use tracing_subscriber::EnvFilter;
 
@@ -21,7 +22,11 @@ enum Command {
 
 fn main() -> ExitCode {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("error"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .init();
     let Command::Demo(options) = Arguments::parse().command;
     match demo::run(&options) {
         Ok(true) => ExitCode::SUCCESS,

@@ -7,7 +7,7 @@ fn options(folder: &tempfile::TempDir) -> DemoOptions {
     DemoOptions {
         devices: 3,
         days: 1,
-        data: None,
+        data: Some("built-in".into()),
         start: "2016-11-14".into(),
         speed: 500,
         headless: true,

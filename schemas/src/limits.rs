@@ -48,6 +48,9 @@ pub const TIME_STEP_MS_MAX: u64 = 400 * 24 * 3600 * 1000;
 pub const SIGNATURES_MAX: usize = 16;
 /// Sequences in one acknowledgement.
 pub const ACK_SEQUENCES_MAX: usize = 512;
+/// The greatest difference between two outputs that is told apart from infinity:
+/// sums of such stay finite, whatever two functions propose.
+pub const DIFFERENCE_MAX: f64 = 1e12;
 /// Default cap on the device's outbox.
 pub const OUTBOX_BYTES_MAX: usize = 16 * 1024 * 1024;
 

@@ -177,7 +177,7 @@ pub enum OnViolation {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Interlock {
-    /// Its name, for results.
+    /// Its name, for people.
     pub name: SignalName,
     /// The condition.
     pub when: Condition,

@@ -86,11 +86,8 @@ reasons! {
     TrapConversion "trap_conversion" "a float that does not fit the integer it was converted to";
     TrapStack "trap_stack" "the guest's call stack is exhausted";
     TrapOther "trap_other" "another trap, a value outside the canonical ABI's rules among them";
-    OutputNotFinite "output_not_finite" "an output is NaN or infinite";
     OutputInvalid "output_invalid" "an output is larger than a value may be";
     StateInvalid "state_invalid" "the state does not fit the module's state record, is not finite or is too large";
-    NoActive "no_active" "no function is active for this role; the profile's defaults hold";
-    HeldTooLong "held_too_long" "no fresh output for too many ticks; the profile's default holds";
     UnknownDevice "unknown_device" "no device of this name; register it first";
     UnknownProfile "unknown_profile" "no profile of this digest or name; register it first";
     UnknownModule "unknown_module" "no module of this digest or name; upload it first";

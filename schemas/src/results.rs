@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 
 use crate::histogram::Histogram;
 use crate::ids::{BootId, DeviceId, Digest, FleetId, FunctionName, SignalName, Version};
+use crate::limits::DIFFERENCE_MAX;
 use crate::reason::{Reason, Refusal};
 use crate::value::Values;
 
@@ -183,14 +184,15 @@ pub struct Differences {
 }
 
 impl Differences {
-    /// Counts one comparison.
+    /// Counts one comparison of finite numbers; beyond [`DIFFERENCE_MAX`] a difference
+    /// counts as that much.
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
         reason = "a float cast saturates, and the number is not negative"
     )]
     pub fn record(&mut self, active: f64, candidate: f64, tolerance: f64) {
-        let difference = candidate - active;
+        let difference = (candidate - active).clamp(-DIFFERENCE_MAX, DIFFERENCE_MAX);
         self.compared += 1;
         self.mismatches += u64::from(difference.abs() > tolerance);
         self.sum += difference;

@@ -31,6 +31,10 @@ mod outward;
 
 pub use crate::event::{Effect, Event, Setup, Stored, Transaction};
 
+/// How long until a document that failed through no fault of its own is tried again.
+pub const AGAIN_AFTER_MS: u64 = 60_000;
+/// How often the lowest possible time is made durable.
+pub const KEEP_TIME_MS: u64 = 600_000;
 /// How long a document may wait for its modules.
 pub const FETCH_TIMEOUT_MS: u64 = 60_000;
 
@@ -60,6 +64,8 @@ pub struct Agent {
     functions: BTreeMap<FunctionName, FunctionReport>,
     refusals: Refusals,
     record_budget: RecordBudget,
+    time_kept: Monotonic,
+    again: Option<(Verified<Document>, Vec<u8>, Monotonic)>,
     report_sequence: u64,
     results_sequence: u64,
 }
@@ -88,6 +94,8 @@ impl Agent {
             functions: BTreeMap::new(),
             refusals: Refusals::default(),
             record_budget: RecordBudget::default(),
+            time_kept: Monotonic(0),
+            again: None,
             report_sequence: 0,
             results_sequence: 0,
         }
@@ -218,6 +226,7 @@ impl Agent {
         effects.extend(missing.into_iter().map(Effect::FetchModule));
         self.state = State::Pending;
         self.refused_newer = false;
+        self.again = None;
         self.pending = Some(pending);
         effects.extend(self.prepare());
         effects.push(self.report(now));
@@ -319,7 +328,8 @@ impl Agent {
             return vec![];
         };
         if let Err(refusal) = outcome {
-            return self.abandon(now, refusal, Again::No);
+            let is_busy = refusal.reason == Reason::Unavailable;
+            return self.abandon(now, refusal, if is_busy { Again::Yes } else { Again::No });
         }
         if pending.restored {
             pending.stage = Stage::Activating;
@@ -386,6 +396,7 @@ impl Agent {
         effects.extend(self.refuse_document(now, &pending.document, refusal));
         if again == Again::Yes {
             self.refused_digest = None;
+            self.again = Some((pending.document, pending.envelope, now));
         }
         effects.extend(self.take_waiting(now));
         effects
@@ -401,12 +412,36 @@ impl Agent {
             let detail = format!("never came: {}", missing.join(", "));
             return self.abandon(now, Refusal::new(Reason::ModuleMissing, detail), Again::Yes);
         }
+        if let Some((document, bytes)) = self.due_again(now) {
+            return self.begin(now, Pending::new(document, bytes, now, false));
+        }
         let mut effects = self.check_expiry(now);
         if !effects.is_empty() {
             effects.push(self.report(now));
         }
+        // An expiry must not be put off for ever by cutting the power again and again.
+        if !effects.is_empty() || now.0.saturating_sub(self.time_kept.0) >= KEEP_TIME_MS {
+            self.time_kept = now;
+            effects.push(Effect::KeepTime(self.time.lowest_ms(now)));
+        }
         effects.push(Effect::Send);
         effects
+    }
+
+    /// A document that failed through no fault of its own, when it is time to try it
+    /// again and nothing newer has come.
+    fn due_again(&mut self, now: Monotonic) -> Option<(Verified<Document>, Vec<u8>)> {
+        let is_due =
+            |(_, _, at): &mut (_, _, Monotonic)| now.0.saturating_sub(at.0) >= AGAIN_AFTER_MS;
+        if self.pending.is_some() {
+            return None;
+        }
+        let (document, bytes, _) = self.again.take_if(is_due)?;
+        let floor = Floor::of(&document);
+        let is_newest = self
+            .newest()
+            .is_none_or(|newest| (floor.epoch, floor.version) >= (newest.epoch, newest.version));
+        is_newest.then_some((document, bytes))
     }
 
     /// Expiry never stops what runs, unless the signed document says so itself.

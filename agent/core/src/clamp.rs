@@ -15,7 +15,7 @@ use alloc::string::ToString;
 use alloc::vec::Vec;
 use gnomon_schemas::document::FunctionPlan;
 use gnomon_schemas::ids::{FunctionName, SignalName};
-use gnomon_schemas::profile::{Bounds, Interlock, OnViolation, Output, Profile};
+use gnomon_schemas::profile::{Bounds, Interlock, OnViolation, Output, Profile, Range};
 use gnomon_schemas::results::{ClampCounts, Source};
 use gnomon_schemas::value::{Value, ValueType, Values};
 use gnomon_schemas::{Reason, Refusal, content};
@@ -50,9 +50,8 @@ impl Clamped {
 #[derive(Debug, Clone)]
 pub struct Guard {
     rules: Vec<Rule>,
-    interlocks: Vec<Interlock>,
+    interlocks: Vec<(Interlock, Option<Range>)>,
     hold_ticks_max: u32,
-    held_ticks: u32,
 }
 
 #[derive(Debug, Clone)]
@@ -62,6 +61,8 @@ struct Rule {
     /// The document's bounds and the firmware's, both in numbers of the output's type.
     bounds: Option<(Bounds, Bounds)>,
     last: Value,
+    /// Ticks in a row at which the output got no fresh value.
+    held_ticks: u32,
 }
 
 impl Guard {
@@ -93,17 +94,21 @@ impl Guard {
                 name: name.clone(),
                 bounds: bounds.transpose()?,
                 last: output.value_type.accept(&output.default).unwrap_or(Value::Null),
+                held_ticks: 0,
                 output: output.clone(),
             });
         }
         let concerns = |interlock: &&Interlock| {
             interlock.then.keys().any(|output| role.outputs.contains(output))
         };
+        let with_range = |interlock: &Interlock| {
+            let signal = profile.signals.get(&interlock.when.signal);
+            (interlock.clone(), signal.and_then(|signal| signal.range))
+        };
         Ok(Guard {
             rules,
-            interlocks: profile.interlocks.iter().filter(concerns).cloned().collect(),
+            interlocks: profile.interlocks.iter().filter(concerns).map(with_range).collect(),
             hold_ticks_max: role.hold_ticks_max,
-            held_ticks: 0,
         })
     }
 
@@ -112,26 +117,45 @@ impl Guard {
         for rule in &mut self.rules {
             if let Some(old) = before.rules.iter().find(|old| old.name == rule.name) {
                 rule.last = old.last.clone();
+                rule.held_ticks = old.held_ticks;
             }
         }
-        self.held_ticks = before.held_ticks;
     }
 
     /// What the actuator gets at this tick: the proposal made safe, or without one
     /// the last values, or after too many of those the defaults.
+    /// An output that gets no fresh value, because the proposal has none that could
+    /// be made safe, is held in the same way by itself.
     pub fn actuate(&mut self, proposal: Option<&Values>, inputs: &Values) -> Clamped {
-        let source = match proposal {
-            Some(_) => Source::Active,
-            None if self.held_ticks < self.hold_ticks_max => Source::HoldLast,
-            None => Source::Default,
+        let hold_ticks_max = self.hold_ticks_max;
+        let mut source = Source::Active;
+        let settle = |rule: &mut Rule| {
+            let proposed = proposal.and_then(|proposal| proposal.get(rule.name.as_str()));
+            let (fresh, counts) = match proposed {
+                Some(proposed) => rule.safe(proposed),
+                None => (None, ClampCounts::default()),
+            };
+            if let Some(fresh) = fresh {
+                rule.held_ticks = 0;
+                return (fresh, counts);
+            }
+            rule.held_ticks = rule.held_ticks.saturating_add(1);
+            if rule.held_ticks > hold_ticks_max {
+                source = Source::Default;
+                return (rule.towards_default(), counts);
+            }
+            source = source.max(Source::HoldLast);
+            (rule.last.clone(), counts)
         };
-        self.held_ticks = if proposal.is_some() { 0 } else { self.held_ticks.saturating_add(1) };
-        self.settle(source, proposal, inputs)
+        let (values, changed) = settle_all(&mut self.rules, &self.interlocks, inputs, settle);
+        Clamped { values, source, changed }
     }
 
     /// The profile's defaults at this tick, for when no function is in control.
     pub fn default_outputs(&mut self, inputs: &Values) -> Clamped {
-        self.settle(Source::Default, None, inputs)
+        let settle = |rule: &mut Rule| (rule.towards_default(), ClampCounts::default());
+        let (values, changed) = settle_all(&mut self.rules, &self.interlocks, inputs, settle);
+        Clamped { values, source: Source::Default, changed }
     }
 
     /// Where the actuator stands: the values of the last tick, by output.
@@ -166,60 +190,65 @@ impl Guard {
     pub fn tolerances(&self) -> impl Iterator<Item = (&SignalName, f64)> {
         self.rules.iter().map(|rule| (&rule.name, rule.output.tolerance))
     }
+}
 
-    fn settle(&mut self, source: Source, proposal: Option<&Values>, inputs: &Values) -> Clamped {
-        let mut values = Values::new();
-        let mut changed = BTreeMap::new();
-        for rule in &mut self.rules {
-            let (mut value, mut counts) = match (source, proposal) {
-                (Source::Active, Some(proposal)) => match proposal.get(rule.name.as_str()) {
-                    Some(proposed) => rule.safe(proposed),
-                    None => (rule.last.clone(), ClampCounts::default()),
-                },
-                (Source::Default, _) => (rule.towards_default(), ClampCounts::default()),
-                _ => (rule.last.clone(), ClampCounts::default()),
-            };
-            if let Some(forced) = interlocked(&self.interlocks, &rule.name, inputs)
-                && let Ok(forced) = rule.output.value_type.accept(forced)
-                && forced != value
-            {
-                value = forced;
-                counts.interlock += 1;
-            }
-            rule.last = value.clone();
-            if counts.total() > 0 {
-                changed.insert(rule.name.clone(), counts);
-            }
-            values.insert(rule.name.to_string(), value);
+/// Settles each output, then lets the interlocks have their way, and remembers
+/// where the actuator stands.
+fn settle_all(
+    rules: &mut [Rule],
+    interlocks: &[(Interlock, Option<Range>)],
+    inputs: &Values,
+    mut settle: impl FnMut(&mut Rule) -> (Value, ClampCounts),
+) -> (Values, BTreeMap<SignalName, ClampCounts>) {
+    let mut values = Values::new();
+    let mut changed = BTreeMap::new();
+    for rule in rules {
+        let (mut value, mut counts) = settle(rule);
+        if let Some(forced) = interlocked(interlocks, &rule.name, inputs)
+            && let Ok(forced) = rule.output.value_type.accept(forced)
+            && forced != value
+        {
+            value = forced;
+            counts.interlock += 1;
         }
-        Clamped { values, source, changed }
+        rule.last = value.clone();
+        if counts.total() > 0 {
+            changed.insert(rule.name.clone(), counts);
+        }
+        values.insert(rule.name.to_string(), value);
     }
+    (values, changed)
 }
 
 /// The value that the first met interlock puts on this output.
 fn interlocked<'a>(
-    interlocks: &'a [Interlock],
+    interlocks: &'a [(Interlock, Option<Range>)],
     output: &SignalName,
     inputs: &Values,
 ) -> Option<&'a Value> {
     interlocks
         .iter()
-        .filter(|interlock| {
-            let reading = inputs.get(interlock.when.signal.as_str()).and_then(Value::as_f64);
+        .filter(|(interlock, range)| {
+            // Outside the signal's range it is no reading: a broken sensor.
+            let reading = inputs
+                .get(interlock.when.signal.as_str())
+                .and_then(Value::as_f64)
+                .filter(|reading| range.is_none_or(|range| range.contains(*reading)));
             interlock.when.is_met(reading)
         })
-        .find_map(|interlock| interlock.then.get(output))
+        .find_map(|(interlock, _)| interlock.then.get(output))
 }
 
 impl Rule {
-    /// A safe value for what was proposed, and what had to be done to it.
-    fn safe(&self, proposed: &Value) -> (Value, ClampCounts) {
+    /// A safe value for what was proposed, if one can be made of it, and what had to
+    /// be done to it.
+    fn safe(&self, proposed: &Value) -> (Option<Value>, ClampCounts) {
         let mut counts = ClampCounts::default();
         let Ok(value) = self.output.value_type.accept(proposed) else {
             counts.range += 1;
-            return (self.last.clone(), counts);
+            return (None, counts);
         };
-        let Some(number) = value.as_f64() else { return (value, counts) };
+        let Some(number) = value.as_f64() else { return (Some(value), counts) };
         if !number.is_finite() {
             counts.not_finite += 1;
             return (self.on_violation(None), counts);
@@ -227,7 +256,7 @@ impl Rule {
         let Some((bounds, _)) = self.bounds else {
             // A number without bounds cannot come out of a checked profile.
             counts.range += 1;
-            return (self.last.clone(), counts);
+            return (None, counts);
         };
         let ranged = number.clamp(bounds.min, bounds.max);
         let stepped = self.within_step(ranged, bounds);
@@ -237,17 +266,17 @@ impl Rule {
             counts.step += u64::from(stepped != ranged);
         }
         if counts.total() == 0 {
-            return (value, counts);
+            return (Some(value), counts);
         }
         (self.on_violation(Some(stepped)), counts)
     }
 
-    /// What a violation leads to; `nearest` is the nearest permitted number.
-    fn on_violation(&self, nearest: Option<f64>) -> Value {
+    /// What a violation leads to, none to hold; `nearest` is the nearest permitted number.
+    fn on_violation(&self, nearest: Option<f64>) -> Option<Value> {
         match (self.output.on_violation, nearest) {
-            (OnViolation::Clamp, Some(number)) => self.numeric(number),
-            (OnViolation::Default, _) => self.towards_default(),
-            _ => self.last.clone(),
+            (OnViolation::Clamp, Some(number)) => Some(self.numeric(number)),
+            (OnViolation::Default, _) => Some(self.towards_default()),
+            _ => None,
         }
     }
 

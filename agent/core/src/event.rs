@@ -60,6 +60,8 @@ pub enum Effect {
     Runner(Box<ToRunner>),
     /// Make all of this durable in one transaction, then say so.
     Persist(Box<Transaction>),
+    /// Make the lowest possible time (Unix time, ms) durable.
+    KeepTime(u64),
     /// Publish the reported document, retained.
     Report(Box<Reported>),
     /// Append a batch to the outbox, durably.

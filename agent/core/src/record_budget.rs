@@ -2,8 +2,11 @@
 //! Summaries are never in its way.
 
 use alloc::vec::Vec;
+use gnomon_schemas::limits::RESULTS_BYTES_MAX;
 use gnomon_schemas::results::Record;
 
+/// A record beyond this would not leave room for the batch around it.
+const RECORD_BYTES_MAX: u64 = RESULTS_BYTES_MAX as u64 / 2;
 /// A day of device time.
 const DAY_MS: u64 = 24 * 3600 * 1000;
 
@@ -35,7 +38,7 @@ impl RecordBudget {
         }
         let bytes = serde_json::to_vec(record).map_or(u64::MAX, |json| json.len() as u64);
         let spent = self.bytes.saturating_add(bytes);
-        if spent > bytes_per_day_max {
+        if spent > bytes_per_day_max || bytes > RECORD_BYTES_MAX {
             return false;
         }
         self.bytes = spent;

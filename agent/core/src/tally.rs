@@ -172,11 +172,6 @@ impl Tally {
             || self.sampled_bytes >= RECORDS_BYTES_DUE
     }
 
-    /// The most bytes of records that may be sent per day.
-    pub fn record_bytes_per_day_max(&self) -> u64 {
-        self.reporting.record_bytes_per_day_max
-    }
-
     /// Whether anything was counted.
     pub fn is_empty(&self) -> bool {
         self.summary.ticks == 0

@@ -7,6 +7,7 @@ use gnomon_schemas::value::Values;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::config::AgentConfig;
 use crate::socket::SocketDevice;
@@ -91,13 +92,17 @@ fn obey(command: Command) -> anyhow::Result<()> {
                 let device_name = config.identity.device.clone();
                 let mut agent = start(config, &data, Box::new(device), None)?;
                 tracing::info!(device = %device_name, socket = %socket.display(), "agent runs");
+                let mut terminated = signal(SignalKind::terminate())?;
                 tokio::select! {
-                    ended = agent.ended() => ended?,
-                    signal = tokio::signal::ctrl_c() => {
-                        signal?;
-                        agent.stop().await?;
+                    ended = agent.ended() => {
+                        ended?;
+                        // Nobody asked for it: whoever watches over the agent must know.
+                        anyhow::bail!("the runner has ended: see the log, and start the agent again");
                     }
+                    interrupted = tokio::signal::ctrl_c() => interrupted?,
+                    _ = terminated.recv() => {}
                 }
+                agent.stop().await?;
                 Ok(())
             })
         }

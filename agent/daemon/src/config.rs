@@ -59,6 +59,11 @@ pub enum ConfigError {
     /// The trust root is another fleet's.
     #[error("{TRUST_FILE} is for fleet `{0}`, {AGENT_FILE} for `{1}`")]
     Fleet(FleetId, FleetId),
+    /// The trust root asks for what this agent does not do.
+    #[error(
+        "{TRUST_FILE} has an approver role, which this agent does not enforce: run a newer one"
+    )]
+    Approver,
     /// The broker's address.
     #[error("{AGENT_FILE}: `{0}` is not mqtt://HOST:PORT")]
     Broker(String),
@@ -79,6 +84,10 @@ impl AgentConfig {
         let root = verify_first_root(&read(TRUST_FILE)?)?.into_payload();
         if root.fleet != agent.fleet {
             return Err(ConfigError::Fleet(root.fleet, agent.fleet));
+        }
+        // A second signature that nobody checks would be worse than none.
+        if root.roles.approver.is_some() {
+            return Err(ConfigError::Approver);
         }
         let broker = parse_broker(&agent.broker)?;
         let identity =

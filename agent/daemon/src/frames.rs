@@ -36,6 +36,10 @@ pub fn write_frame(stream: &mut impl Write, message: &impl Serialize) -> io::Res
 /// The stream's, `UnexpectedEof` at its end, or `InvalidData` for a frame over
 /// the cap or one that is not `T`.
 pub fn read_frame<T: DeserializeOwned>(stream: &mut impl Read) -> io::Result<T> {
+    Ok(serde_json::from_slice(&read_body(stream)?)?)
+}
+
+fn read_body(stream: &mut impl Read) -> io::Result<Vec<u8>> {
     let mut length = [0; 4];
     stream.read_exact(&mut length)?;
     let length = u32::from_be_bytes(length) as usize;
@@ -44,7 +48,7 @@ pub fn read_frame<T: DeserializeOwned>(stream: &mut impl Read) -> io::Result<T> 
     }
     let mut body = vec![0; length];
     stream.read_exact(&mut body)?;
-    Ok(serde_json::from_slice(&body)?)
+    Ok(body)
 }
 
 /// A sender of frames: dropped, it ends the stream.
@@ -95,12 +99,14 @@ where
     thread::Builder::new().name(format!("{name}-read")).stack_size(READER_STACK_BYTES).spawn(
         move || {
             loop {
-                match read_frame(&mut stream) {
-                    Ok(message) => {
+                match read_body(&mut stream).map(|body| serde_json::from_slice(&body)) {
+                    Ok(Ok(message)) => {
                         if !take(message) {
                             return;
                         }
                     }
+                    // The frame was read whole: the next one may still be understood.
+                    Ok(Err(error)) => tracing::error!(%error, "a message was not understood"),
                     Err(error) => {
                         tracing::debug!(%error, "the other half is gone");
                         return;

@@ -46,7 +46,7 @@ pub struct Response {
     pub clamped: Vec<String>,
 }
 
-/// A device behind a socket. One client at a time; the next may come when it has gone.
+/// A device behind a socket. Clients take turns, tick by tick.
 pub struct SocketDevice {
     requests: Receiver<(Request, SyncSender<Response>)>,
     answer: Option<SyncSender<Response>>,
@@ -71,10 +71,17 @@ impl SocketDevice {
         let listener = UnixListener::bind(path)?;
         let (sender, requests) = sync_channel(1);
         thread::Builder::new().name("device-socket".into()).spawn(move || {
-            for stream in listener.incoming() {
-                let served = stream.and_then(|stream| serve(&stream, &profile, &sender));
+            for stream in listener.incoming().filter_map(Result::ok) {
+                // A client that says nothing must not keep the next one waiting.
+                let (profile, sender) = (profile.clone(), sender.clone());
+                let client = thread::Builder::new().name("device-client".into());
+                let served = client.spawn(move || {
+                    if let Err(error) = serve(&stream, &profile, &sender) {
+                        tracing::debug!(%error, "the device hung up");
+                    }
+                });
                 if let Err(error) = served {
-                    tracing::debug!(%error, "the device hung up");
+                    tracing::error!(%error, "a client of the device socket was turned away");
                 }
             }
         })?;

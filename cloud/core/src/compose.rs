@@ -21,8 +21,9 @@ use crate::layer::{Layer, Origin, Tree};
 
 /// How long a document may be accepted when no layer says otherwise: 90 days.
 pub const EXPIRES_IN_S_DEFAULT: u64 = 90 * 24 * 3600;
-/// The shortest time that a layer may ask for.
-pub const EXPIRES_IN_S_MIN: u64 = 60;
+/// The shortest time that a layer may ask for: documents are signed again at half
+/// their life, and that is looked at every ten minutes.
+pub const EXPIRES_IN_S_MIN: u64 = 3600;
 /// The longest: half of what a device lets one document move its time floor.
 pub const EXPIRES_IN_S_MAX: u64 = TIME_STEP_MS_MAX / 2 / 1000;
 /// The largest effective content, well above what fits a document.

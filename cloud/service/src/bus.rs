@@ -145,6 +145,9 @@ async fn drive(
             Ok(Event::Incoming(Incoming::ConnAck(_))) => {
                 back_off = BACK_OFF_MIN;
                 tokio::spawn(subscribe(client.clone(), fleet.clone()));
+            }
+            // Connected is who hears: what comes before the subscription is lost.
+            Ok(Event::Incoming(Incoming::SubAck(_))) => {
                 handle.connected.store(true, Ordering::Release);
                 handle.send(Command::Everything);
                 tracing::info!("connected to the broker");

@@ -37,7 +37,8 @@ const SUM_MAX: f64 = 1e100;
 enum Checked {
     Reported(Box<Reported>),
     Status(Status),
-    Results(Box<Results>),
+    /// With why its figures cannot be used, if they cannot.
+    Results(Box<Results>, Option<Refusal>),
 }
 
 /// Takes messages until the bus is gone.
@@ -84,8 +85,8 @@ fn check(fleet: &FleetId, message: &Message) -> Result<Checked, Refusal> {
         Channel::Results => {
             let results: Results = strict::parse(payload, RESULTS_BYTES_MAX)?;
             belongs(&results.fleet, &results.device)?;
-            check_figures(&results)?;
-            Ok(Checked::Results(Box::new(results)))
+            let unusable = check_figures(&results).err();
+            Ok(Checked::Results(Box::new(results), unusable))
         }
         Channel::Desired | Channel::Ack => {
             Err(Refusal::new(Reason::InvalidId, "not a topic on which devices publish"))
@@ -129,62 +130,88 @@ fn check_figures(results: &Results) -> Result<(), Refusal> {
 struct Outcome {
     acks: BTreeMap<(DeviceId, BootId), Vec<u64>>,
     refused: Vec<(String, Refusal)>,
+    /// Devices that have not seen their newest document: the broker may have lost it.
+    behind: Vec<DeviceId>,
 }
 
+/// Stores what was checked, again and again until the store takes it: results would
+/// come again by themselves, reports would not.
 async fn store(app: &Arc<App>, checked: Vec<(String, Checked)>) {
     if checked.is_empty() {
         return;
     }
-    let outcome = app
-        .store
-        .write(move |db| {
-            let mut outcome = Outcome::default();
-            let now_ms = clock::now_ms();
-            for (topic, message) in checked {
-                if let Err(refusal) = store_one(db, message, now_ms, &mut outcome) {
-                    // Of the store itself: nothing of this batch may be acknowledged.
-                    if refusal.reason == Reason::StoreFailed {
-                        return Err(refusal);
-                    }
-                    outcome.refused.push((topic, refusal));
+    let checked = Arc::new(checked);
+    loop {
+        let messages = Arc::clone(&checked);
+        match app.store.write(move |db| store_all(db, &messages)).await {
+            Ok(outcome) => {
+                for (topic, refusal) in outcome.refused {
+                    app.refused.count(&refusal, &topic);
                 }
+                for device in outcome.behind {
+                    app.bus.send(Command::Desired(device));
+                }
+                acknowledge(app, outcome.acks);
+                return;
             }
-            Ok(outcome)
-        })
-        .await;
-    match outcome {
-        Ok(outcome) => {
-            for (topic, refusal) in outcome.refused {
-                app.refused.count(&refusal, &topic);
+            Err(refusal) => {
+                tracing::error!(%refusal, "could not store what devices sent; it is tried again");
+                tokio::time::sleep(Duration::from_secs(1)).await;
             }
-            acknowledge(app, outcome.acks);
-        }
-        Err(refusal) => {
-            // Not acknowledged, so the devices keep it and send it again.
-            tracing::error!(%refusal, "could not store what devices sent");
-            tokio::time::sleep(Duration::from_secs(1)).await;
         }
     }
 }
 
+fn store_all(db: &Connection, checked: &[(String, Checked)]) -> Result<Outcome, Refusal> {
+    let mut outcome = Outcome::default();
+    let now_ms = clock::now_ms();
+    for (topic, message) in checked {
+        if let Err(refusal) = store_one(db, topic, message, now_ms, &mut outcome) {
+            // Of the store itself: nothing of this batch may be acknowledged.
+            if refusal.reason == Reason::StoreFailed {
+                return Err(refusal);
+            }
+            outcome.refused.push((topic.clone(), refusal));
+        }
+    }
+    Ok(outcome)
+}
+
 fn store_one(
     db: &Connection,
-    message: Checked,
+    topic: &str,
+    message: &Checked,
     now_ms: u64,
     outcome: &mut Outcome,
 ) -> Result<(), Refusal> {
     match message {
-        Checked::Reported(report) => store_reported(db, &report, now_ms),
+        Checked::Reported(report) => {
+            if store_reported(db, report, now_ms)? {
+                outcome.behind.push(report.device.clone());
+            }
+            Ok(())
+        }
         Checked::Status(status) => {
             known(db, &status.device)?;
-            Ok(reported::put_status(db, &status, now_ms)?)
+            Ok(reported::put_status(db, status, now_ms)?)
         }
-        Checked::Results(batch) => {
+        Checked::Results(batch, unusable) => {
             known(db, &batch.device)?;
             // A duplicate is stored already: it is acknowledged again, since the
             // first acknowledgement may have been lost.
-            results::insert(db, &batch, now_ms)?;
-            let key = (batch.device, batch.boot);
+            match unusable {
+                None => drop(results::insert(db, batch, now_ms)?),
+                Some(refusal) => {
+                    // Sent again it would be no better, and all behind it would wait:
+                    // what remains of it is its number and why it was refused.
+                    let emptied =
+                        Results { summaries: vec![], records: vec![], ..batch.as_ref().clone() };
+                    if results::insert(db, &emptied, now_ms)? {
+                        outcome.refused.push((topic.to_owned(), refusal.clone()));
+                    }
+                }
+            }
+            let key = (batch.device.clone(), batch.boot.clone());
             outcome.acks.entry(key).or_default().push(batch.sequence);
             Ok(())
         }
@@ -197,7 +224,8 @@ fn known(db: &Connection, device: &DeviceId) -> Result<devices::Device, Refusal>
     })
 }
 
-fn store_reported(db: &Connection, report: &Reported, now_ms: u64) -> Result<(), Refusal> {
+/// Whether the device has not seen its newest document.
+fn store_reported(db: &Connection, report: &Reported, now_ms: u64) -> Result<bool, Refusal> {
     let mut device = known(db, &report.device)?;
     reported::put(db, report, now_ms)?;
     let latest = versions::latest(db, &report.device)?;
@@ -224,7 +252,8 @@ fn store_reported(db: &Connection, report: &Reported, now_ms: u64) -> Result<(),
         device.conflict = Some(ahead);
         devices::update(db, &device)?;
     }
-    Ok(())
+    let newest = latest.map(|latest| latest.version);
+    Ok(device.conflict.is_none() && report.seen < newest)
 }
 
 /// Signs one acknowledgement per device and boot. Only after the commit.

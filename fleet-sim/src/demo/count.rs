@@ -31,7 +31,10 @@ pub(super) fn count(stage: &Stage) -> Result<DemoReport> {
     let plants = |of: fn(&Member) -> u64| stage.members.iter().map(of).sum::<u64>();
     let ticks = plants(|member| member.account.ticks.load(Ordering::SeqCst));
     let missed = plants(|member| member.account.missed.load(Ordering::SeqCst))
+        + plants(|member| member.account.late.load(Ordering::SeqCst))
         + plants(|member| member.account.refused_by_plant());
+    let mut answer_us = Histogram::default();
+    stage.members.iter().for_each(|member| answer_us.merge(&member.account.answer_us()));
     let of_role = |role| summaries.iter().filter(move |summary| summary.role == role);
     let ticks_told: u64 = of_role(SlotRole::Active).map(|summary| summary.ticks).sum();
     let swaps_ns: Vec<u64> = stage.swaps.try_iter().map(|swap| swap.swap_ns).collect();
@@ -41,6 +44,11 @@ pub(super) fn count(stage: &Stage) -> Result<DemoReport> {
         converged: stage.cloud.converge(stage.devices())?,
         publish_to_applied_ms: publish_to_applied(stage)?,
         ticks,
+        tick_to_actuation_us: Percentiles {
+            p50: answer_us.quantile(0.5),
+            p95: answer_us.quantile(0.95),
+            max: answer_us.max(),
+        },
         missed_ticks: missed + summaries.iter().map(|summary| summary.missed).sum::<u64>(),
         evaluations: ByRole {
             active: of_role(SlotRole::Active).map(|summary| summary.evaluations).sum(),
@@ -52,10 +60,11 @@ pub(super) fn count(stage: &Stage) -> Result<DemoReport> {
         },
         swaps: swaps_ns.len() as u64,
         swap_gap_us: swap_gap(swaps_ns),
-        clamped_outputs: of_role(SlotRole::Active)
-            .flat_map(|summary| summary.clamped.values())
-            .map(ClampCounts::total)
-            .sum(),
+        clamped_outputs: clamped(of_role(SlotRole::Active)),
+        clamped_outputs_of_hot: clamped(
+            of_role(SlotRole::Active)
+                .filter(|summary| summary.module.as_ref() == Some(&stage.modules.hot)),
+        ),
         refused: stage.refused()?,
         unverified_executions: unverified(stage, &summaries)?,
         records_stored: batches_stored,
@@ -75,7 +84,7 @@ pub(super) fn count(stage: &Stage) -> Result<DemoReport> {
         candidate: stage.candidate,
         days: u64::from(stage.options.days),
         start: stage.options.start.clone(),
-        data: stage.options.data.as_ref().map_or("built-in".into(), |d| d.display().to_string()),
+        data: stage.options.folder().map_or("built-in".into(), |d| d.display().to_string()),
         wall_clock_s: 0.0,
     })
 }
@@ -155,6 +164,10 @@ fn unverified(stage: &Stage, summaries: &[Summary]) -> Result<u64> {
         }
     }
     Ok(foreign)
+}
+
+fn clamped<'a>(summaries: impl Iterator<Item = &'a Summary>) -> u64 {
+    summaries.flat_map(|summary| summary.clamped.values()).map(ClampCounts::total).sum()
 }
 
 fn fuel<'a>(summaries: impl Iterator<Item = &'a Summary>) -> Fuel {

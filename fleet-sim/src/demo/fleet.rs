@@ -8,12 +8,13 @@ use gnomon_agent::device::{Device, Next, Tick};
 use gnomon_agent::{AgentConfig, AgentHandle};
 use gnomon_agent_core::Clamped;
 use gnomon_schemas::DeviceId;
+use gnomon_schemas::histogram::Histogram;
 use gnomon_schemas::ids::FunctionName;
 use gnomon_schemas::value::{Value, Values};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::pace::{Metronome, Pace};
 use crate::closed_loop::House;
@@ -30,12 +31,16 @@ pub(super) struct Account {
     pub(super) ticks: AtomicU64,
     /// Ticks at which it got none.
     pub(super) missed: AtomicU64,
+    /// Ticks at which it got one after the profile's deadline, by the wall clock.
+    pub(super) late: AtomicU64,
     inner: Mutex<Inner>,
 }
 
 #[derive(Debug, Default)]
 struct Inner {
     max_setpoint_c: f64,
+    /// From asking the agent to the value at the actuator, in microseconds.
+    answer_us: Histogram,
     refused_by_plant: u64,
 }
 
@@ -47,6 +52,11 @@ impl Account {
     /// The highest setpoint that reached the actuator, in degrees Celsius.
     pub(super) fn max_setpoint_c(&self) -> f64 {
         self.inner().max_setpoint_c
+    }
+
+    /// How long the plant waited for its values, in microseconds of wall clock.
+    pub(super) fn answer_us(&self) -> Histogram {
+        self.inner().answer_us.clone()
     }
 
     /// Values that the plant could not take at all.
@@ -65,6 +75,8 @@ pub(super) struct Heater {
     tick: u64,
     last_tick: Option<u64>,
     unanswered: bool,
+    asked_at: Instant,
+    deadline: Duration,
 }
 
 impl Heater {
@@ -73,12 +85,23 @@ impl Heater {
         house: House,
         pace: Arc<Pace>,
         account: Arc<Account>,
-        function: FunctionName,
+        (function, deadline): (FunctionName, Duration),
         last_tick: Option<u64>,
     ) -> Heater {
         let metronome = Metronome::new();
-        let (tick, unanswered) = (0, false);
-        Heater { house, pace, metronome, account, function, tick, last_tick, unanswered }
+        let (tick, unanswered, asked_at) = (0, false, Instant::now());
+        Heater {
+            house,
+            pace,
+            metronome,
+            account,
+            function,
+            tick,
+            last_tick,
+            unanswered,
+            asked_at,
+            deadline,
+        }
     }
 
     fn readings(&self) -> Values {
@@ -107,6 +130,7 @@ impl Device for Heater {
             return Next::Idle;
         }
         self.unanswered = true;
+        self.asked_at = Instant::now();
         Next::Tick(Tick {
             function: self.function.clone(),
             number: self.tick,
@@ -120,9 +144,15 @@ impl Device for Heater {
             return;
         }
         self.tick += 1;
+        let answer = self.asked_at.elapsed();
+        let answer_us = u64::try_from(answer.as_micros()).unwrap_or(u64::MAX);
+        if answer > self.deadline {
+            self.account.late.fetch_add(1, Ordering::SeqCst);
+        }
         let setpoint_c = values.values().get(SETPOINT).and_then(Value::as_f64);
         let applied = setpoint_c.map(|setpoint_c| self.house.apply(setpoint_c));
         let mut account = self.account.inner();
+        account.answer_us.record(answer_us);
         match (setpoint_c, applied) {
             (Some(setpoint_c), Some(Ok(_))) => {
                 account.max_setpoint_c = account.max_setpoint_c.max(setpoint_c);

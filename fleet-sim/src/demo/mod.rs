@@ -18,6 +18,11 @@ use std::path::PathBuf;
 
 pub use report::DemoReport;
 
+/// Where real data lie beside a checkout.
+const DATA_FOLDER: &str = "../shared/data";
+/// Asks for the built-in table.
+const BUILT_IN: &str = "built-in";
+
 /// How to run the demo.
 #[derive(Debug, Clone, Args)]
 pub struct DemoOptions {
@@ -27,7 +32,8 @@ pub struct DemoOptions {
     /// Simulated days.
     #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u32).range(1..=60))]
     pub days: u32,
-    /// The folder with prices and draws; without it, a small built-in table.
+    /// The folder with prices and draws. Unless given, `../shared/data` where that is
+    /// there, else a small built-in table; `built-in` asks for the table.
     #[arg(long)]
     pub data: Option<PathBuf>,
     /// The first simulated day, in 2016.
@@ -42,6 +48,18 @@ pub struct DemoOptions {
     /// Write the figures to this file as JSON.
     #[arg(long)]
     pub json: Option<PathBuf>,
+}
+
+impl DemoOptions {
+    /// The folder with prices and draws, if there is one.
+    pub(crate) fn folder(&self) -> Option<PathBuf> {
+        let usual = PathBuf::from(DATA_FOLDER);
+        match &self.data {
+            Some(folder) if folder.as_os_str() == BUILT_IN => None,
+            Some(folder) => Some(folder.clone()),
+            None => usual.is_dir().then_some(usual),
+        }
+    }
 }
 
 /// Runs the demo; `false` when a promise was broken.

@@ -89,7 +89,7 @@ pub(super) fn v2_params() -> serde_json::Value {
 
 impl Stage {
     async fn set(options: &DemoOptions) -> Result<Stage> {
-        let world = Arc::new(World::load(options.data.as_deref())?);
+        let world = Arc::new(World::load(options.folder().as_deref())?);
         let start_hour = world.start_hour(&options.start)?;
         let (profile, profile_digest) = Profile::parse(PROFILE)?;
         let function: FunctionName = "setpoint".parse()?;
@@ -180,7 +180,8 @@ impl Stage {
         let world = Arc::clone(&self.world);
         let house = House::new(&HouseSpec::default(), world, variation, self.start_hour)?;
         let account = Arc::default();
-        let function = self.function.clone();
+        let role = self.profile.functions.get(&self.function).context("no such function")?;
+        let function = (self.function.clone(), Duration::from_millis(role.deadline_ms));
         Ok(Heater::new(house, Arc::clone(&self.pace), account, function, last_tick))
     }
 

@@ -2,7 +2,7 @@
 
 use gnomon_agent_core::Guard;
 use gnomon_schemas::document::FunctionPlan;
-use gnomon_schemas::profile::{NarrowedBounds, Profile};
+use gnomon_schemas::profile::{NarrowedBounds, Profile, Range};
 use gnomon_schemas::results::{ClampCounts, Source};
 use gnomon_schemas::value::{Value, Values};
 use gnomon_schemas::{Reason, SignalName};
@@ -50,29 +50,58 @@ pub fn values(name: &str, value: impl Into<Value>) -> Values {
     Values::from([(name.to_owned(), value.into())])
 }
 
-/// What the actuator gets for each of these proposals in turn.
+/// What the actuator gets for each of these proposals in turn, each of them fresh.
 fn actuated(guard: &mut Guard, proposals: &[f64]) -> Vec<f64> {
-    let mut ticks = vec![];
-    for proposal in proposals {
+    let ticks = ticks(guard, proposals);
+    assert!(ticks.iter().all(|(source, _)| *source == Source::Active), "{ticks:?}");
+    ticks.into_iter().map(|(_, value)| value).collect()
+}
+
+fn ticks(guard: &mut Guard, proposals: &[f64]) -> Vec<(Source, f64)> {
+    let tick = |proposal: &f64| {
         let clamped = guard.actuate(Some(&values("out", *proposal)), &values("t", 0.0));
-        assert_eq!(clamped.source(), Source::Active);
-        ticks.push(clamped.values()["out"].as_f64().unwrap());
-    }
-    ticks
+        (clamped.source(), clamped.values()["out"].as_f64().unwrap())
+    };
+    proposals.iter().map(tick).collect()
 }
 
 #[test]
 fn a_violation_is_clamped_to_the_nearest_permitted_value() {
     let mut guard = guard(&profile(&number("clamp"), &json!([])), None);
-    let proposals = [55.0, 95.0, 95.0, 95.0, -1e300, f64::NAN, f64::INFINITY];
-    assert_eq!(actuated(&mut guard, &proposals), [55.0, 65.0, 70.0, 70.0, 60.0, 60.0, 60.0]);
+    let proposals = [55.0, 95.0, 95.0, 95.0, -1e300];
+    assert_eq!(actuated(&mut guard, &proposals), [55.0, 65.0, 70.0, 70.0, 60.0]);
+}
+
+#[test]
+fn what_has_no_nearest_value_is_held_then_the_default_is_approached() {
+    for wild in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+        let mut guard = guard(&profile(&number("clamp"), &json!([])), None);
+        actuated(&mut guard, &[60.0, 70.0]);
+        let expected = [
+            (Source::HoldLast, 70.0),
+            (Source::HoldLast, 70.0),
+            (Source::Default, 60.0),
+            (Source::Default, 50.0),
+        ];
+        assert_eq!(ticks(&mut guard, &[wild; 4]), expected);
+        assert_eq!(actuated(&mut guard, &[51.0]), [51.0]);
+    }
 }
 
 #[test]
 fn a_violation_holds_the_last_value_where_the_profile_says_so() {
     let mut guard = guard(&profile(&number("hold_last"), &json!([])), None);
-    let proposals = [55.0, 95.0, f64::NAN, 56.0, 36.0];
-    assert_eq!(actuated(&mut guard, &proposals), [55.0, 55.0, 55.0, 56.0, 56.0]);
+    let expected = [
+        (Source::Active, 55.0),
+        (Source::HoldLast, 55.0),
+        (Source::HoldLast, 55.0),
+        (Source::Active, 56.0),
+        (Source::HoldLast, 56.0),
+        (Source::HoldLast, 56.0),
+        (Source::Default, 50.0),
+    ];
+    let proposals = [55.0, 95.0, f64::NAN, 56.0, 36.0, 36.0, 36.0];
+    assert_eq!(ticks(&mut guard, &proposals), expected);
 }
 
 #[test]
@@ -102,8 +131,9 @@ fn a_proposal_of_another_type_or_without_the_output_holds_the_last_value() {
     assert_eq!(actuated(&mut guard, &[55.0]), [55.0]);
     for wrong in [Value::Text("60".into()), Value::Bool(true), Value::Null, vec![1.0].into()] {
         let clamped = guard.actuate(Some(&values("out", wrong)), &values("t", 0.0));
-        assert_eq!(clamped.values(), &values("out", 55.0));
+        assert_eq!((clamped.source(), clamped.values()), (Source::HoldLast, &values("out", 55.0)));
         assert_eq!(clamped.changed()[&out()].range, 1);
+        assert_eq!(actuated(&mut guard, &[55.0]), [55.0]);
     }
     let missing = guard.actuate(Some(&Values::new()), &values("t", 0.0));
     assert_eq!(missing.values(), &values("out", 55.0));
@@ -168,6 +198,20 @@ fn an_interlock_wins_over_step_and_proposal_and_an_unreadable_signal_meets_it() 
     let mut guard = guard(&profile, None);
     let below = guard.actuate(Some(&values("out", 60.0)), &values("t", 79.9));
     assert_eq!(below.values(), &values("out", 60.0));
+}
+
+#[test]
+fn a_reading_outside_its_signals_range_meets_an_interlock_a_broken_sensor_does_not_unlock() {
+    let interlock = json!([{"name": "hot", "when": {"signal": "t", "op": ">=", "value": 80},
+                            "then": {"out": 35}}]);
+    let mut profile = profile(&number("clamp"), &interlock);
+    let signal = profile.signals.values_mut().next().unwrap();
+    signal.range = Some(Range { min: -10.0, max: 110.0 });
+    for (reading, value) in [(-127.0, 35.0), (-10.0, 55.0), (20.0, 55.0), (200.0, 35.0)] {
+        let mut guard = guard(&profile, None);
+        let clamped = guard.actuate(Some(&values("out", 55.0)), &values("t", reading));
+        assert_eq!(clamped.values(), &values("out", value), "{reading}");
+    }
 }
 
 #[test]

@@ -302,6 +302,7 @@ fn name(effect: &Effect) -> String {
             ToRunner::Defaults => "defaults".into(),
         },
         Effect::Persist(change) => format!("persist {}", change.floor.version),
+        Effect::KeepTime(_) => "keep time".into(),
         Effect::Report(reported) => format!("report {:?}", reported.state),
         Effect::Append(_) => "append".into(),
         Effect::Delete(..) => "delete".into(),

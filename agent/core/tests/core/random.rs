@@ -6,6 +6,7 @@ use gnomon_schemas::profile::NarrowedBounds;
 use gnomon_schemas::reported::State;
 use gnomon_schemas::{Digest, Reason, Refusal};
 use proptest::prelude::*;
+use proptest::strategy::ValueTree;
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
@@ -68,8 +69,8 @@ enum Step {
     Prepared(u64, bool),
     Persisted(u64, bool),
     Activated(u64),
-    /// The honest answer to whatever is open.
-    Answer,
+    /// The answer to whatever is open: done, or failed where that can fail.
+    Answer(bool),
     Clock(u64),
     GarbageAck,
     Disconnected,
@@ -85,7 +86,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (1..7_u64, any::<bool>()).prop_map(|(v, ok)| Step::Prepared(v, ok)),
         2 => (1..7_u64, any::<bool>()).prop_map(|(v, ok)| Step::Persisted(v, ok)),
         2 => (1..7_u64).prop_map(Step::Activated),
-        8 => Just(Step::Answer),
+        8 => prop::bool::weighted(0.85).prop_map(Step::Answer),
         1 => (0..40_000_u64).prop_map(Step::Clock),
         1 => Just(Step::GarbageAck),
         1 => Just(Step::Disconnected),
@@ -149,13 +150,13 @@ impl Model {
             Step::Clock(_) => Event::Clock,
             Step::GarbageAck => Event::Ack(b"{}".to_vec()),
             Step::Disconnected => Event::Disconnected,
-            Step::Answer => {
+            Step::Answer(ok) => {
                 if let Some(number) = self.activating {
                     Event::Runner(activated(version(number)))
                 } else if let Some(floor) = &self.persisting {
-                    persisted(floor.version.get(), true)
+                    persisted(floor.version.get(), *ok)
                 } else {
-                    prepared(self.preparing?, true)
+                    prepared(self.preparing?, *ok)
                 }
             }
         })
@@ -228,4 +229,24 @@ proptest! {
             check(&mut bench, &mut model, step);
         }
     }
+}
+
+#[test]
+fn the_random_sequences_do_reach_activation_rejection_and_failed_writes() {
+    let mut runner = proptest::test_runner::TestRunner::deterministic();
+    let (mut applied, mut rejected, mut store_failed) = (0, 0, 0);
+    for _ in 0..100 {
+        let steps = prop::collection::vec(step(), 60).new_tree(&mut runner).unwrap().current();
+        let (mut bench, mut model) = (MAIL.fleet.bench(), Model::default());
+        for step in &steps {
+            bench.now = Monotonic(bench.now.0 + 2_000);
+            check(&mut bench, &mut model, step);
+        }
+        let reported = bench.reported();
+        applied += u32::from(reported.applied.is_some_and(|version| version.get() > 1));
+        rejected += u32::from(reported.state == State::Rejected);
+        store_failed += u32::from(reported.refused.contains_key(&Reason::StoreFailed));
+    }
+    let reached = (applied, rejected, store_failed);
+    assert!(applied > 50 && rejected > 10 && store_failed > 5, "{reached:?} of 100");
 }

@@ -1,13 +1,14 @@
 //! What the store held is verified anew; what cannot be trusted does not act, and
 //! what was damaged comes back from the cloud.
 
+use gnomon_agent_core::agent::KEEP_TIME_MS;
 use gnomon_agent_core::message::FromRunner;
-use gnomon_agent_core::{Event, Monotonic, Stored};
+use gnomon_agent_core::{Effect, Event, Monotonic, Stored};
 use gnomon_schemas::document::OnExpiry;
 use gnomon_schemas::reported::State;
 use gnomon_schemas::{Digest, Reason, Refusal};
 
-use super::fixture::{DAY_MS, Fleet, names, reasons, version};
+use super::fixture::{DAY_MS, Fleet, NOW_MS, names, reasons, version};
 
 const MODULE: &[u8] = b"module";
 
@@ -140,11 +141,12 @@ fn expiry_holds_what_runs_unless_the_document_says_default() {
         document.on_expiry = on_expiry;
         bench.run_document(&fleet, &document);
         bench.now = Monotonic(DAY_MS - 1);
-        assert_eq!(names(&bench.run(Event::Clock)), ["send"], "not yet");
+        assert_eq!(names(&bench.run(Event::Clock)), ["keep time", "send"], "not yet");
         bench.now = Monotonic(DAY_MS);
         let effects = bench.run(Event::Clock);
         assert_eq!(names(&effects).contains(&"defaults".into()), told, "{on_expiry:?}");
         assert!(names(&effects).contains(&"report Expired".into()));
+        assert!(names(&effects).contains(&"keep time".into()), "no restart puts it off");
         assert_eq!(bench.state(), (State::Expired, Some(version(1))));
         assert_eq!(names(&bench.run(Event::Clock)), ["send"], "said once");
 
@@ -153,4 +155,21 @@ fn expiry_holds_what_runs_unless_the_document_says_default() {
         bench.run_document(&fleet, &next);
         assert_eq!(bench.state(), (State::InSync, Some(version(2))));
     }
+}
+
+#[test]
+fn the_time_floor_is_made_durable_now_and_then() {
+    let mut bench = Fleet::new().bench();
+    let mut kept = |now_ms: u64| {
+        bench.now = Monotonic(now_ms);
+        let effects = bench.run(Event::Clock);
+        effects.iter().find_map(|effect| match effect {
+            Effect::KeepTime(at_ms) => Some(*at_ms),
+            _ => None,
+        })
+    };
+    assert_eq!(kept(KEEP_TIME_MS - 1), None);
+    assert_eq!(kept(KEEP_TIME_MS), Some(NOW_MS + KEEP_TIME_MS));
+    assert_eq!(kept(KEEP_TIME_MS + 1), None);
+    assert_eq!(kept(2 * KEEP_TIME_MS), Some(NOW_MS + 2 * KEEP_TIME_MS));
 }

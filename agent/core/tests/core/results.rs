@@ -60,7 +60,7 @@ fn an_ack_is_no_document() {
 
 fn done(module: &[u8], role: SlotRole) -> Event {
     let digest = Digest::of(module);
-    let reporting = Reporting::default();
+    let reporting = Reporting { record_every: 1, ..Reporting::default() };
     let mut tally = Tally::new(setpoint(), Some(digest.clone()), role, None, reporting);
     tally.tick(1);
     let record = Record {
@@ -145,4 +145,24 @@ fn the_report_names_active_previous_and_candidates() {
     bench.run_document(&fleet, &fleet.document_inline(3, b"two"));
     let report = bench.reported().functions[&setpoint()].clone();
     assert_eq!(report.previous, Some(Digest::of(b"one")));
+}
+
+#[test]
+fn records_over_the_days_budget_stay_behind_and_are_counted() {
+    let fleet = Fleet::new();
+    let mut bench = fleet.bench();
+    let mut document = fleet.document_inline(1, b"module");
+    document.reporting.record_every = 1;
+    document.reporting.record_bytes_per_day_max = 1_000;
+    bench.run_document(&fleet, &document);
+    let (mut kept, mut dropped, mut summaries) = (0, 0, 0);
+    for _ in 0..10 {
+        let effects = bench.hear(done(b"module", SlotRole::Active));
+        let [Effect::Append(results), _] = &effects[..] else { panic!("{effects:?}") };
+        kept += results.records.len();
+        dropped += results.dropped_records;
+        summaries += results.summaries.len();
+    }
+    assert_eq!((kept as u64 + dropped, summaries), (10, 10), "summaries always go");
+    assert!(kept >= 2 && dropped >= 2, "{kept} kept, {dropped} dropped");
 }

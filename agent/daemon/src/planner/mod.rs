@@ -50,7 +50,7 @@ struct Shell {
     /// Dropped to end the runner.
     runner: Option<FrameSender<ToRunner>>,
     /// The last report, while it has found no room on the bus.
-    unsent_report: Option<Vec<u8>>,
+    unsent_report: Option<Reported>,
 }
 
 /// How the loop goes on.
@@ -180,7 +180,11 @@ impl Shell {
             Effect::ForgetModule(digest) => self.bus.forget(&digest),
             Effect::Runner(message) => self.tell_runner(*message),
             Effect::Persist(change) => self.persist(*change).await,
-            Effect::Report(reported) => self.report(&reported),
+            Effect::KeepTime(at_ms) => {
+                let kept = self.with_store(move |store| store.keep_time(at_ms)).await;
+                log_failure("the time floor could not be kept", kept);
+            }
+            Effect::Report(reported) => self.report(*reported),
             Effect::Append(results) => {
                 let written = self.with_store(move |store| store.append(&results)).await;
                 log_failure("results could not be kept", written);
@@ -209,20 +213,27 @@ impl Shell {
         self.own.push_back(Event::Persisted(version, outcome.map_err(|e| e.to_string())));
     }
 
-    fn report(&mut self, reported: &Reported) {
-        match serde_json::to_vec(reported) {
-            Ok(bytes) if bytes.len() <= REPORTED_BYTES_MAX => self.unsent_report = Some(bytes),
-            Ok(bytes) => tracing::error!(bytes = bytes.len(), "the report is over its cap"),
-            Err(error) => tracing::error!(%error, "the report has no JSON form"),
+    fn report(&mut self, mut reported: Reported) {
+        // What was executed is told since the last report: one that never left counts too.
+        for (name, unsent) in self.unsent_report.take().into_iter().flat_map(|r| r.functions) {
+            if let Some(function) = reported.functions.get_mut(&name) {
+                function.executed.extend(unsent.executed);
+            }
         }
+        self.unsent_report = Some(reported);
         self.send_report();
     }
 
     fn send_report(&mut self) {
-        if let Some(report) = self.unsent_report.take()
-            && !self.bus.publish(Channel::Reported, true, report.clone())
-        {
-            self.unsent_report = Some(report);
+        let Some(report) = self.unsent_report.take() else { return };
+        match serde_json::to_vec(&report) {
+            Ok(bytes) if bytes.len() <= REPORTED_BYTES_MAX => {
+                if !self.bus.publish(Channel::Reported, true, bytes) {
+                    self.unsent_report = Some(report);
+                }
+            }
+            Ok(bytes) => tracing::error!(bytes = bytes.len(), "the report is over its cap"),
+            Err(error) => tracing::error!(%error, "the report has no JSON form"),
         }
     }
 

@@ -134,6 +134,16 @@ impl Store {
         Ok(self.fact("time_floor_ms")?.and_then(|text| text.parse().ok()).unwrap_or(0))
     }
 
+    /// Makes the lowest possible time durable (Unix time, ms); it never falls.
+    ///
+    /// # Errors
+    /// [`StoreError`]; nothing has changed then.
+    pub fn keep_time(&mut self, at_ms: u64) -> Result<(), StoreError> {
+        let at_ms = at_ms.max(self.time_floor_ms()?).to_string();
+        self.connection.execute(SET_FACT, ["time_floor_ms", &at_ms])?;
+        Ok(())
+    }
+
     fn fact(&self, name: &str) -> Result<Option<String>, StoreError> {
         let query = "SELECT value FROM fact WHERE name = ?1";
         Ok(self.connection.query_row(query, [name], |row| row.get(0)).optional()?)

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 
-use super::done::{self, RecordBudget};
+use super::done;
 use super::prepare::Callable;
 use super::ticks::{cost_of, record_of};
 use crate::device::Tick;
@@ -50,7 +50,6 @@ pub(super) struct Job {
 /// The thread's memory: counts and states of the candidates in force.
 pub(super) struct Candidates {
     planner: FrameSender<FromRunner>,
-    records: Arc<RecordBudget>,
     current: BTreeMap<FunctionName, Current>,
 }
 
@@ -89,8 +88,8 @@ impl Current {
 }
 
 impl Candidates {
-    pub(super) fn new(planner: FrameSender<FromRunner>, records: Arc<RecordBudget>) -> Candidates {
-        Candidates { planner, records, current: BTreeMap::new() }
+    pub(super) fn new(planner: FrameSender<FromRunner>) -> Candidates {
+        Candidates { planner, current: BTreeMap::new() }
     }
 
     pub(super) fn run(mut self, jobs: &Receiver<Job>) {
@@ -132,7 +131,7 @@ impl Candidates {
     fn report(&mut self, name: &FunctionName) {
         let Some(current) = self.current.get_mut(name) else { return };
         let tallies = current.slots.iter_mut().map(|(tally, _)| tally);
-        for batch in done::take(tallies, &self.records) {
+        for batch in done::take(tallies) {
             // Without a planner there is nobody to tell.
             let _ = self.planner.send(batch);
         }

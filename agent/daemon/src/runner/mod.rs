@@ -12,9 +12,11 @@ mod ticks;
 use gnomon_agent_core::message::{FromRunner, ToRunner};
 use gnomon_host::{Host, HostError, HostOptions, THREAD_STACK_BYTES};
 use gnomon_schemas::profile::Profile;
+use gnomon_schemas::{Reason, Refusal};
 use std::io;
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, mpsc};
 use std::thread::{Builder, JoinHandle};
 
@@ -70,14 +72,13 @@ pub fn start(
     // The first frame; the queue is empty, so it cannot fail.
     let _ = planner.try_send(FromRunner::Started { engine: host.engine_digest().clone() });
 
-    let records = Arc::new(done::RecordBudget::default());
-    let beside = candidates::Candidates::new(planner.clone(), Arc::clone(&records));
+    let beside = candidates::Candidates::new(planner.clone());
     Builder::new()
         .name("candidates".into())
         .stack_size(THREAD_STACK_BYTES)
         .spawn(move || beside.run(&to_candidates))?;
 
-    let ticks = ticks::TickLoop::new(profile.clone(), device, planner.clone(), jobs, records);
+    let ticks = ticks::TickLoop::new(profile.clone(), device, planner.clone(), jobs);
     let end = EndOfTicks(stream.try_clone()?);
     let tick_thread =
         Builder::new().name("ticks".into()).stack_size(THREAD_STACK_BYTES).spawn(move || {
@@ -91,7 +92,11 @@ pub fn start(
             let version = document.version;
             // Whatever was prepared before must not be taken for this one.
             prepared = None;
-            let outcome = Prepared::admit(&host, &profile, &document, &modules);
+            // A panic of the compiler is the module's fault, not the end of control.
+            let admit = || Prepared::admit(&host, &profile, &document, &modules);
+            let outcome = catch_unwind(AssertUnwindSafe(admit)).unwrap_or_else(|_| {
+                Err(Refusal::new(Reason::CompileFailed, "the engine's compiler panicked"))
+            });
             let outcome = outcome.map(|admitted| prepared = Some(admitted));
             planner.send(FromRunner::Prepared { version, outcome }).is_ok()
         }

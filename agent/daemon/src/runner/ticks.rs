@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 
 use super::Command;
 use super::candidates::{Beside, Job};
-use super::done::{self, RecordBudget};
+use super::done;
 use super::prepare::{Callable, Prepared};
 use crate::device::{Device, Next, Tick};
 use crate::frames::FrameSender;
@@ -52,7 +52,6 @@ pub(super) struct TickLoop {
     device: Box<dyn Device>,
     planner: FrameSender<FromRunner>,
     jobs: SyncSender<Job>,
-    records: Arc<RecordBudget>,
     functions: BTreeMap<FunctionName, InForce>,
     /// Frames that found no room; nothing more is taken from the tallies meanwhile.
     unsent: VecDeque<FromRunner>,
@@ -65,7 +64,6 @@ impl TickLoop {
         device: Box<dyn Device>,
         planner: FrameSender<FromRunner>,
         jobs: SyncSender<Job>,
-        records: Arc<RecordBudget>,
     ) -> TickLoop {
         let mut ticks = TickLoop {
             functions: BTreeMap::new(),
@@ -73,7 +71,6 @@ impl TickLoop {
             device,
             planner,
             jobs,
-            records,
             unsent: VecDeque::new(),
             defaulted: false,
         };
@@ -201,7 +198,7 @@ impl TickLoop {
     }
 
     fn take_tally(&mut self, tally: &mut Tally) {
-        self.unsent.extend(done::take(std::iter::once(tally), &self.records));
+        self.unsent.extend(done::take(std::iter::once(tally)));
     }
 
     fn send_unsent(&mut self) {

@@ -50,13 +50,24 @@ impl Bench {
         loop {
             let message = self.from.recv_timeout(PATIENCE).expect("the runner keeps silent");
             let picked = pick(&message);
-            if let FromRunner::Done { summaries, records } = message {
-                self.summaries.extend(summaries);
-                self.records.extend(records);
-            }
+            self.keep(message);
             if let Some(picked) = picked {
                 return picked;
             }
+        }
+    }
+
+    /// Keeps what has come so far.
+    pub fn take_what_came(&mut self) {
+        while let Ok(message) = self.from.try_recv() {
+            self.keep(message);
+        }
+    }
+
+    fn keep(&mut self, message: FromRunner) {
+        if let FromRunner::Done { summaries, records } = message {
+            self.summaries.extend(summaries);
+            self.records.extend(records);
         }
     }
 
@@ -112,12 +123,9 @@ impl Bench {
 
     /// The device goes: gives all that the runner says until it is gone.
     pub fn close(mut self) -> (Vec<Summary>, Vec<Record>) {
-        drop(self.hands);
+        self.hands.leave();
         while let Ok(message) = self.from.recv_timeout(PATIENCE) {
-            if let FromRunner::Done { summaries, records } = message {
-                self.summaries.extend(summaries);
-                self.records.extend(records);
-            }
+            self.keep(message);
         }
         self.ticks.join().unwrap();
         (self.summaries, self.records)

@@ -292,11 +292,23 @@ impl Hands {
         self.tick_with(inputs(hour, 50.0))
     }
 
+    /// So many of them at night.
+    pub fn ticks(&mut self, count: u32) {
+        for _ in 0..count {
+            self.tick(1.0);
+        }
+    }
+
     pub fn tick_with(&mut self, inputs: Values) -> Actuated {
         let number = self.ask(inputs);
         let answer = self.actuated.recv_timeout(PATIENCE).expect("a tick was left unanswered");
         assert_eq!(answer.tick, number, "answers come in order");
         answer
+    }
+
+    /// The device goes.
+    pub fn leave(&mut self) {
+        self.ticks = channel().0;
     }
 
     /// Leaves out some numbers, as a device does that came too late for them.

@@ -47,6 +47,16 @@ fn a_reader_ends_at_garbage_and_at_the_end_of_the_stream() {
 }
 
 #[test]
+fn a_message_that_is_not_understood_is_left_out_and_the_next_one_is_read() {
+    let (mut here, there) = UnixStream::pair().unwrap();
+    let (got, frames) = channel();
+    receiver("test", there, move |text: String| got.send(text).is_ok()).unwrap();
+    write_frame(&mut here, &42).unwrap();
+    write_frame(&mut here, &"next").unwrap();
+    assert_eq!(frames.recv_timeout(PATIENCE).unwrap(), "next");
+}
+
+#[test]
 fn a_message_over_the_cap_is_left_out_and_the_next_one_still_goes() {
     let (here, there) = UnixStream::pair().unwrap();
     let (got, frames) = channel();

@@ -161,7 +161,7 @@ fn an_agent_whose_device_is_gone_keeps_its_last_results_and_can_be_stopped() {
     site.keep(1, &tou(), |_| {});
     let Boot { agent, mut hands, swaps } = site.start();
     swaps.recv_timeout(PATIENCE).unwrap();
-    (0..7).for_each(|_| drop(hands.tick(1.0)));
+    hands.ticks(7);
     drop(hands);
     site.runtime.block_on(agent.stop()).unwrap();
     assert_eq!(site.ticks_kept(), 7);

@@ -15,6 +15,10 @@ use std::str::FromStr;
 
 use super::problem::Problem;
 
+/// How much of an oversized body is read to its end: a client that is cut off while
+/// it still writes never hears why.
+const OVERSIZE_BYTES_MAX: usize = 4 * 1024 * 1024;
+
 /// The media type of modules.
 pub const WASM: &str = "application/wasm";
 /// The media types of JSON bodies.
@@ -43,10 +47,14 @@ impl<S: Send + Sync> FromRequest<S> for Call {
             .map_err(|error| bad(error.to_string()))?;
         let is_module = media_type(&parts.headers) == Some(WASM);
         let bytes_max = if is_module { MODULE_BYTES_MAX } else { HTTP_JSON_BYTES_MAX };
-        let body = to_bytes(body, bytes_max).await.map_err(|error| {
-            let detail = format!("the body: {error}; at most {bytes_max} bytes are taken");
+        let too_large = || {
+            let detail = format!("the body is over {bytes_max} bytes; send less");
             Problem::new(Refusal::new(Reason::TooLarge, detail))
-        })?;
+        };
+        let body = to_bytes(body, bytes_max + OVERSIZE_BYTES_MAX).await.map_err(|_| too_large())?;
+        if body.len() > bytes_max {
+            return Err(too_large());
+        }
         Ok(Call { path, query: query.0, headers: parts.headers, body: body.to_vec() })
     }
 }

@@ -184,6 +184,8 @@ async fn remove(State(app): State<Arc<App>>, call: Call) -> Result<Response, Pro
 }
 
 async fn resolve(State(app): State<Arc<App>>, call: Call) -> Result<Response, Problem> {
+    // A form on some web page cannot send this content type: a person must resolve.
+    call.json_bytes()?;
     let name: DeviceId = call.path("device")?;
     let device = name.clone();
     publish::edit(&app, move |db| {

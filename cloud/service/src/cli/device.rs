@@ -1,6 +1,6 @@
 //! `gnomon device` and `gnomon group`.
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use clap::Subcommand;
 use serde_json::{Map, Value, json};
 use std::path::{Path, PathBuf};
@@ -177,6 +177,23 @@ fn label_patch(labels: &[String]) -> Result<Map<String, Value>> {
         .collect()
 }
 
+/// A device must be able to reach it, and its agent to read it.
+fn check_broker(url: &str) -> Result<()> {
+    let address = url.strip_prefix("mqtt://").and_then(|rest| rest.rsplit_once(':'));
+    let Some((host, port)) = address else {
+        bail!("the broker is `{url}`: give --broker mqtt://HOST:PORT");
+    };
+    if host.is_empty() || port.parse::<u16>().is_err() {
+        bail!("the broker is `{url}`: give --broker mqtt://HOST:PORT");
+    }
+    if matches!(host, "0.0.0.0" | "[::]") {
+        bail!(
+            "the broker listens on every address: say by which one the device finds it, with --broker mqtt://HOST:PORT"
+        );
+    }
+    Ok(())
+}
+
 fn bundle(client: &Client, device: &str, out: &Path, broker: Option<String>) -> Result<Shown> {
     let known = client.get_json(&format!("/v1/devices/{}", segment(device)))?;
     let status = client.get_json("/v1/status")?;
@@ -184,6 +201,7 @@ fn bundle(client: &Client, device: &str, out: &Path, broker: Option<String>) -> 
     let profile = client.get(&format!("/v1/profiles/{}", segment(profile)))?.body;
     let trust = client.get("/v1/trust")?.body;
     let broker = broker.map_or_else(|| status["broker_url"].clone(), Value::String);
+    check_broker(broker.as_str().unwrap_or_default())?;
     let agent = json!({ "fleet": status["fleet"], "device": device, "broker": broker });
     std::fs::create_dir_all(out).with_context(|| format!("cannot make {}", out.display()))?;
     let agent_text = format!("{}\n", serde_json::to_string_pretty(&agent)?);
