@@ -16,12 +16,15 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::device::{Device, Next, Tick};
 
+/// Clients at a time.
+const CLIENTS_MAX: usize = 16;
 /// The longest request line.
 const LINE_BYTES_MAX: u64 = 64 * 1024;
 
@@ -71,11 +74,18 @@ impl SocketDevice {
         let listener = UnixListener::bind(path)?;
         let (sender, requests) = sync_channel(1);
         thread::Builder::new().name("device-socket".into()).spawn(move || {
+            let clients = Arc::new(());
             for stream in listener.incoming().filter_map(Result::ok) {
+                if Arc::strong_count(&clients) > CLIENTS_MAX {
+                    tracing::error!("more than {CLIENTS_MAX} clients: one was turned away");
+                    continue;
+                }
                 // A client that says nothing must not keep the next one waiting.
                 let (profile, sender) = (profile.clone(), sender.clone());
+                let counted = Arc::clone(&clients);
                 let client = thread::Builder::new().name("device-client".into());
                 let served = client.spawn(move || {
+                    let _counted = counted;
                     if let Err(error) = serve(&stream, &profile, &sender) {
                         tracing::debug!(%error, "the device hung up");
                     }
