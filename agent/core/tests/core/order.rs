@@ -1,7 +1,8 @@
 //! In which order a document comes into force, and what may not cut in.
 
+use gnomon_agent_core::agent::AGAIN_AFTER_MS;
 use gnomon_agent_core::message::FromRunner;
-use gnomon_agent_core::{Effect, Event};
+use gnomon_agent_core::{Effect, Event, Monotonic};
 use gnomon_schemas::reported::State;
 use gnomon_schemas::{Reason, Refusal};
 
@@ -155,6 +156,21 @@ fn a_store_failure_rejects_and_the_next_delivery_tries_again() {
     assert_eq!(reasons(&effects), [Reason::StoreFailed]);
     assert_eq!(bench.state(), (State::Rejected, None));
     bench.run(Event::Document(envelope));
+    assert_eq!(bench.state(), (State::InSync, Some(version(1))));
+}
+
+#[test]
+fn what_was_not_the_documents_fault_is_tried_again_by_itself_after_a_while() {
+    let fleet = Fleet::new();
+    let mut bench = fleet.bench();
+    bench.hear(Event::Document(fleet.seal(&fleet.document(1))));
+    bench.hear(prepared(1, Ok(())));
+    bench.hear(Event::Persisted(version(1), Err("disk full".into())));
+    bench.now = Monotonic(AGAIN_AFTER_MS - 1);
+    bench.run(Event::Clock);
+    assert_eq!(bench.state(), (State::Rejected, None), "not at once");
+    bench.now = Monotonic(AGAIN_AFTER_MS);
+    bench.run(Event::Clock);
     assert_eq!(bench.state(), (State::InSync, Some(version(1))));
 }
 
