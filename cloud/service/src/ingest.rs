@@ -28,6 +28,8 @@ use crate::store::{devices, reported, results, versions};
 
 /// Messages in one transaction, at most.
 const BATCH_MAX: usize = 500;
+/// How often one transaction is tried, a second apart.
+const TRIES_MAX: u32 = 30;
 /// A count beyond this is not a count; sums of such stay far from overflow.
 const COUNT_MAX: u64 = 1 << 40;
 /// A sum of differences beyond this is not a measurement.
@@ -134,14 +136,14 @@ struct Outcome {
     behind: Vec<DeviceId>,
 }
 
-/// Stores what was checked, again and again until the store takes it: results would
-/// come again by themselves, reports would not.
+/// Stores what was checked; a store that fails is tried again for a while, since
+/// results would come again by themselves but reports would not.
 async fn store(app: &Arc<App>, checked: Vec<(String, Checked)>) {
     if checked.is_empty() {
         return;
     }
     let checked = Arc::new(checked);
-    loop {
+    for _ in 0..TRIES_MAX {
         let messages = Arc::clone(&checked);
         match app.store.write(move |db| store_all(db, &messages)).await {
             Ok(outcome) => {
@@ -160,6 +162,8 @@ async fn store(app: &Arc<App>, checked: Vec<(String, Checked)>) {
             }
         }
     }
+    // What the store never takes must not keep back what comes after it.
+    tracing::error!(messages = checked.len(), "given up; results come again by themselves");
 }
 
 fn store_all(db: &Connection, checked: &[(String, Checked)]) -> Result<Outcome, Refusal> {
