@@ -65,7 +65,9 @@ pub struct Agent {
     refusals: Refusals,
     record_budget: RecordBudget,
     time_kept: Monotonic,
-    again: Option<(Verified<Document>, Vec<u8>, Monotonic)>,
+    /// A document that failed through no fault of its own, and when. Whatever is taken
+    /// up after it takes its place.
+    again: Option<(Vec<u8>, Monotonic)>,
     report_sequence: u64,
     results_sequence: u64,
 }
@@ -396,7 +398,7 @@ impl Agent {
         effects.extend(self.refuse_document(now, &pending.document, refusal));
         if again == Again::Yes {
             self.refused_digest = None;
-            self.again = Some((pending.document, pending.envelope, now));
+            self.again = Some((pending.envelope, now));
         }
         effects.extend(self.take_waiting(now));
         effects
@@ -412,8 +414,13 @@ impl Agent {
             let detail = format!("never came: {}", missing.join(", "));
             return self.abandon(now, Refusal::new(Reason::ModuleMissing, detail), Again::Yes);
         }
-        if let Some((document, bytes)) = self.due_again(now) {
-            return self.begin(now, Pending::new(document, bytes, now, false));
+        let is_due =
+            |(_, at): &mut (Vec<u8>, Monotonic)| now.0.saturating_sub(at.0) >= AGAIN_AFTER_MS;
+        if self.pending.is_none()
+            && let Some((bytes, _)) = self.again.take_if(is_due)
+        {
+            // As if it were delivered once more: every check is made anew.
+            return self.document(now, bytes);
         }
         let mut effects = self.check_expiry(now);
         if !effects.is_empty() {
@@ -426,22 +433,6 @@ impl Agent {
         }
         effects.push(Effect::Send);
         effects
-    }
-
-    /// A document that failed through no fault of its own, when it is time to try it
-    /// again and nothing newer has come.
-    fn due_again(&mut self, now: Monotonic) -> Option<(Verified<Document>, Vec<u8>)> {
-        let is_due =
-            |(_, _, at): &mut (_, _, Monotonic)| now.0.saturating_sub(at.0) >= AGAIN_AFTER_MS;
-        if self.pending.is_some() {
-            return None;
-        }
-        let (document, bytes, _) = self.again.take_if(is_due)?;
-        let floor = Floor::of(&document);
-        let is_newest = self
-            .newest()
-            .is_none_or(|newest| (floor.epoch, floor.version) >= (newest.epoch, newest.version));
-        is_newest.then_some((document, bytes))
     }
 
     /// Expiry never stops what runs, unless the signed document says so itself.

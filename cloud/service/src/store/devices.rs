@@ -26,7 +26,7 @@ pub struct Device {
 type Columns = (String, String, String, i64, Option<i64>, i64);
 
 fn columns(row: &Row<'_>) -> rusqlite::Result<Columns> {
-    Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?))
+    Columns::try_from(row)
 }
 
 fn read(

@@ -31,18 +31,7 @@ const SELECT: &str = "SELECT digest, name, version, release_counter, function, e
                       interface, fits, created_ms, length(bytes) FROM modules";
 
 fn columns(row: &Row<'_>) -> rusqlite::Result<Columns> {
-    Ok((
-        row.get(0)?,
-        row.get(1)?,
-        row.get(2)?,
-        row.get(3)?,
-        row.get(4)?,
-        row.get(5)?,
-        row.get(6)?,
-        row.get(7)?,
-        row.get(8)?,
-        row.get(9)?,
-    ))
+    Columns::try_from(row)
 }
 
 fn read(columns: Columns) -> Result<ModuleInfo, StoreError> {

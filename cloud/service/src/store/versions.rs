@@ -34,17 +34,7 @@ const SELECT: &str = "SELECT epoch, version, content_digest, payload_digest, ext
                       issued_at_ms, expires_at_ms, published_at_ms, applied_at_ms FROM versions";
 
 fn columns(row: &Row<'_>) -> rusqlite::Result<Columns> {
-    Ok((
-        row.get(0)?,
-        row.get(1)?,
-        row.get(2)?,
-        row.get(3)?,
-        row.get(4)?,
-        row.get(5)?,
-        row.get(6)?,
-        row.get(7)?,
-        row.get(8)?,
-    ))
+    Columns::try_from(row)
 }
 
 fn read(columns: Columns) -> Result<StoredVersion, StoreError> {
