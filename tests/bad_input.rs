@@ -121,6 +121,7 @@ fn a_candidate_that_proposes_the_greatest_numbers_stops_neither_control_nor_resu
         let hot =
             ["candidate", "add", "--fleet", "--function", "setpoint", "water-heater-hot@1.0.0"];
         cloud.does(&[&hot[..], &["--params", &params]].concat());
+        cloud.approve();
         cloud.wait_applied(cloud.device()["desired"]["version"].as_u64().unwrap());
         for _ in 0..20 {
             assert_eq!(firmware.tick(50.0)["outputs"]["setpoint_c"], 60.0);

@@ -3,8 +3,15 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test panics to fail")]
 
+mod attacks;
 mod bad_input;
+mod canary;
+mod clock;
 mod foreign_client;
+mod identity;
+mod keyless;
 mod restart;
 mod stage;
+mod theft;
 mod tidy;
+mod vectors;

@@ -24,6 +24,19 @@ impl Process {
         Process(command.stdin(Stdio::null()).spawn().unwrap_or_else(|e| panic!("{name}: {e}")))
     }
 
+    /// The TCP ports on which it listens, by `/proc`.
+    pub(crate) fn listens(&self) -> Vec<u16> {
+        let own: Vec<PathBuf> = std::fs::read_dir(format!("/proc/{}/fd", self.0.id()))
+            .unwrap()
+            .filter_map(|entry| std::fs::read_link(entry.unwrap().path()).ok())
+            .collect();
+        let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+        let rows = table.lines().skip(1).map(|line| line.split_whitespace().collect::<Vec<_>>());
+        rows.filter(|row| row[3] == "0A" && own.contains(&format!("socket:[{}]", row[9]).into()))
+            .map(|row| u16::from_str_radix(row[1].rsplit(':').next().unwrap(), 16).unwrap())
+            .collect()
+    }
+
     /// Resident memory in KiB, by `/proc`.
     pub(crate) fn resident_kib(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.0.id())).unwrap();
@@ -69,32 +82,44 @@ pub(crate) struct Cloud {
     pub(crate) folder: tempfile::TempDir,
     pub(crate) http: u16,
     pub(crate) mqtt: u16,
-    broker: Option<String>,
+    mqtt_arguments: Vec<String>,
     process: Option<Process>,
 }
 
 impl Cloud {
     /// A running cloud with the embedded broker.
     pub(crate) fn start() -> Cloud {
-        Cloud::start_with(None)
+        let mqtt = free_port();
+        Cloud::start_with(mqtt, &["--mqtt", &format!("127.0.0.1:{mqtt}"), "--insecure-mqtt"])
+    }
+
+    /// A running cloud whose embedded broker wants certificates.
+    pub(crate) fn start_mutual(arguments: &[&str]) -> Cloud {
+        let mqtt = free_port();
+        let address = format!("127.0.0.1:{mqtt}");
+        Cloud::start_with(mqtt, &[&["--mqtt", &*address], arguments].concat())
     }
 
     /// A running cloud that uses another broker on this port.
     pub(crate) fn start_on(mqtt: u16) -> Cloud {
-        Cloud::start_with(Some(mqtt))
+        Cloud::start_with(mqtt, &["--broker", &format!("mqtt://127.0.0.1:{mqtt}")])
     }
 
-    fn start_with(external: Option<u16>) -> Cloud {
-        let mqtt = external.unwrap_or_else(free_port);
-        let mut cloud = Cloud {
+    fn start_with(mqtt: u16, mqtt_arguments: &[&str]) -> Cloud {
+        let mut cloud = Cloud::prepare(mqtt, mqtt_arguments);
+        cloud.run();
+        cloud
+    }
+
+    /// A cloud that does not run yet.
+    pub(crate) fn prepare(mqtt: u16, mqtt_arguments: &[&str]) -> Cloud {
+        Cloud {
             folder: tempfile::tempdir().unwrap(),
             http: free_port(),
             mqtt,
-            broker: external.map(|port| format!("mqtt://127.0.0.1:{port}")),
+            mqtt_arguments: mqtt_arguments.iter().map(|text| (*text).to_owned()).collect(),
             process: None,
-        };
-        cloud.run();
-        cloud
+        }
     }
 
     /// Starts the process (again), and waits until it answers.
@@ -105,11 +130,8 @@ impl Cloud {
             .arg("--data")
             .arg(self.folder.path().join("cloud"))
             .args(["--http", &format!("127.0.0.1:{}", self.http)])
-            .args(["--mqtt", &format!("127.0.0.1:{}", self.mqtt)])
+            .args(&self.mqtt_arguments)
             .stdout(Stdio::null());
-        if let Some(broker) = &self.broker {
-            command.args(["--broker", broker]);
-        }
         self.process = Some(Process::spawn(&mut command));
         until("the cloud answers", || {
             let status = self.try_get("/v1/status")?;
@@ -120,6 +142,11 @@ impl Cloud {
     /// Kills the process without warning (SIGKILL).
     pub(crate) fn kill(&mut self) {
         self.process = None;
+    }
+
+    /// The TCP ports on which it listens.
+    pub(crate) fn listens(&self) -> Vec<u16> {
+        self.process.as_ref().unwrap().listens()
     }
 
     fn url(&self, path: &str) -> String {
@@ -199,6 +226,12 @@ impl Cloud {
         });
         let file = self.file("layer.json", layer.to_string().as_bytes());
         self.does(&["desired", "patch", "--fleet", "--file", &file]);
+        self.approve();
+    }
+
+    /// Approves what waits, as the approver of a first start.
+    pub(crate) fn approve(&self) {
+        self.does(&["approval", "sign", "--all", "--yes", "--data", "cloud"]);
     }
 
     /// Waits until the device has this version in force.
@@ -238,18 +271,30 @@ pub(crate) struct Agent {
     socket: PathBuf,
     config: PathBuf,
     data: PathBuf,
+    environment: Vec<(String, String)>,
     process: Option<Process>,
 }
 
 impl Agent {
     /// Provisions by `gnomon device bundle` and starts.
     pub(crate) fn start(cloud: &Cloud) -> Agent {
-        let folder = cloud.folder.path();
         cloud.does(&["device", "bundle", DEVICE, "--out", "bundle"]);
+        Agent::provisioned(cloud.folder.path())
+    }
+
+    /// Starts with what lies in `bundle` of a folder, its socket and data beside it.
+    pub(crate) fn provisioned(folder: &Path) -> Agent {
+        Agent::under(folder, &[])
+    }
+
+    /// The same, in another environment.
+    pub(crate) fn under(folder: &Path, environment: &[(&str, &str)]) -> Agent {
+        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
         let mut agent = Agent {
             socket: folder.join("agent.sock"),
             config: folder.join("bundle"),
             data: folder.join("agent"),
+            environment: environment.iter().map(owned).collect(),
             process: None,
         };
         agent.run();
@@ -261,6 +306,7 @@ impl Agent {
         let mut command = Command::new(env!("CARGO_BIN_EXE_gnomon-agent-under-test"));
         command.arg("run").arg("--config").arg(&self.config);
         command.arg("--data").arg(&self.data).arg("--socket").arg(&self.socket);
+        command.envs(self.environment.iter().cloned());
         self.process = Some(Process::spawn(&mut command));
         until("the agent's socket", || UnixStream::connect(&self.socket).ok());
     }

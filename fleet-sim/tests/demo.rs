@@ -27,13 +27,15 @@ fn the_story_ends_well_and_its_figures_add_up() {
     assert_eq!((number("ticks"), number("missed_ticks")), (3.0 * 1440.0, 0.0), "{report:#}");
     assert_eq!(report["evaluations"]["active"], 3 * 1440, "{report:#}");
     assert_eq!((number("unverified_executions"), number("records_lost")), (0.0, 0.0), "{report:#}");
-    for attack in ["module_signature_invalid", "threshold_not_met", "rollback"] {
+    for attack in ["module_signature_invalid", "approval_missing", "threshold_not_met", "rollback"]
+    {
         assert_eq!(report["refused"][attack], 3, "{report:#}");
     }
     assert!(number("clamped_outputs") > 0.0, "{report:#}");
     assert_eq!(number("max_actuated_setpoint_c"), number("firmware_max_setpoint_c"), "{report:#}");
-    // Six documents: v1, v2 in shadow, v2, hot, v2 again, and the empty first one.
-    assert_eq!(number("swaps"), 3.0 * 6.0, "{report:#}");
+    // Five documents: v1, v2 in shadow, v2, hot, v2 again; and the empty first one, unless
+    // v1 overtook it.
+    assert!((3.0 * 5.0..=3.0 * 6.0).contains(&number("swaps")), "{report:#}");
     assert!(report["energy_cost"]["v1"].as_f64() > Some(0.0), "{report:#}");
 }
 

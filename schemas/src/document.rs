@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Map;
 use std::collections::BTreeMap;
 
-use crate::envelope::Payload;
+use crate::envelope::{Envelope, Payload};
 use crate::ids::{DeviceId, Digest, FleetId, FunctionName, ModuleName, SignalName, Version};
 use crate::limits::DOCUMENT_BYTES_MAX;
 use crate::module::ModuleEvidence;
@@ -51,6 +51,9 @@ pub struct Document {
     /// What the device reports, and how much.
     #[serde(default)]
     pub reporting: Reporting,
+    /// What approvers have signed for: envelopes of approvals.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub approvals: Vec<Envelope>,
 }
 
 /// The schema name of a desired document.

@@ -3,7 +3,9 @@
 
 use schemars::{Schema, generate::SchemaSettings};
 
-use crate::{ack, document, envelope, module, profile, reason, reported, results, trust};
+use crate::{
+    ack, approval, audit, document, envelope, module, profile, reason, reported, results, trust,
+};
 
 fn schema_of<T: schemars::JsonSchema>() -> Schema {
     SchemaSettings::draft2020_12().into_generator().into_root_schema_for::<T>()
@@ -13,6 +15,8 @@ fn schema_of<T: schemars::JsonSchema>() -> Schema {
 pub fn json_schemas() -> Vec<(&'static str, Schema)> {
     vec![
         ("ack", schema_of::<ack::Ack>()),
+        ("approval", schema_of::<approval::Approval>()),
+        ("audit-checkpoint", schema_of::<audit::AuditCheckpoint>()),
         ("desired", schema_of::<document::Document>()),
         ("envelope", schema_of::<envelope::Envelope>()),
         ("manifest", schema_of::<module::Manifest>()),

@@ -132,6 +132,9 @@ names! {
     /// A publisher that the trust root names.
     PublisherName "publisher name" is_hyphen_name
         "1 to 64 of a-z, 0-9 and inner hyphens" "^[a-z0-9]([a-z0-9-]{0,62}[a-z0-9])?$";
+    /// A pinned sigstore trusted root.
+    SigstoreRootName "sigstore root name" is_hyphen_name
+        "1 to 64 of a-z, 0-9 and inner hyphens" "^[a-z0-9]([a-z0-9-]{0,62}[a-z0-9])?$";
     /// A signal or output of a profile, or a field of a record.
     SignalName "signal name" is_snake_name
         "snake_case words that each start with a letter, at most 64 characters"

@@ -17,6 +17,32 @@ const P256_SPKI: &[u8] = &[
     0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
 ];
 
+/// The y of the four Ed25519 points of order 8, little-endian (the others are 0, 1, -1).
+const ORDER_8_Y: [[u8; 32]; 2] = [
+    [
+        0x26, 0xe8, 0x95, 0x8f, 0xc2, 0xb2, 0x27, 0xb0, 0x45, 0xc3, 0xf4, 0x89, 0xf2, 0xef, 0x98,
+        0xf0, 0xd5, 0xdf, 0xac, 0x05, 0xd3, 0xc6, 0x33, 0x39, 0xb1, 0x38, 0x02, 0x88, 0x6d, 0x53,
+        0xfc, 0x05,
+    ],
+    [
+        0xc7, 0x17, 0x6a, 0x70, 0x3d, 0x4d, 0xd8, 0x4f, 0xba, 0x3c, 0x0b, 0x76, 0x0d, 0x10, 0x67,
+        0x0f, 0x2a, 0x20, 0x53, 0xfa, 0x2c, 0x39, 0xcc, 0xc6, 0x4e, 0xc7, 0xfd, 0x77, 0x92, 0xac,
+        0x03, 0x7a,
+    ],
+];
+
+/// Whether a point's order divides 8, or its y is not below the prime 2^255 - 19: under
+/// such a key one signature holds for any message, or for one in eight.
+fn is_degenerate(point: &[u8]) -> bool {
+    let mut y = point.to_vec();
+    let Some(top) = y.last_mut() else { return true };
+    // The highest bit is the sign of x.
+    *top &= 0x7f;
+    let is_small = y.first().is_some_and(|&low| low <= 1) && y[1..].iter().all(|&byte| byte == 0);
+    let is_near_prime = y[1..31].iter().all(|&byte| byte == 0xff) && y[31] == 0x7f;
+    is_small || (is_near_prime && y[0] >= 0xec) || ORDER_8_Y.iter().any(|known| *known == y[..])
+}
+
 /// A key that is not one we verify with.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("not a public key in PEM form (`BEGIN PUBLIC KEY`, Ed25519 or ECDSA P-256): {0}")]
@@ -67,6 +93,9 @@ impl PublicKey {
             spki.len() == header.len() + key && spki.starts_with(header)
         };
         let algorithm = if is(ED25519_SPKI, 32) {
+            if is_degenerate(&spki[ED25519_SPKI.len()..]) {
+                return Err(KeyError("an Ed25519 point under which anyone can sign".into()));
+            }
             Algorithm::Ed25519
         } else if is(P256_SPKI, 65) {
             Algorithm::P256

@@ -11,6 +11,7 @@
 pub mod limits;
 pub mod reason;
 
+pub mod acl;
 pub mod ids;
 pub mod strict;
 pub mod topics;
@@ -18,8 +19,11 @@ pub mod value;
 
 pub mod envelope;
 pub mod keys;
+pub mod succession;
 pub mod trust;
 pub mod verify;
+
+pub mod approval;
 
 pub mod content;
 pub mod document;
@@ -27,6 +31,8 @@ pub mod module;
 pub mod profile;
 
 pub mod ack;
+pub mod audit;
+pub mod enrol;
 pub mod histogram;
 pub mod reported;
 pub mod results;
@@ -35,7 +41,7 @@ pub mod generate;
 
 pub use ids::{
     BootId, DeviceId, Digest, FleetId, FunctionName, GroupId, ModuleName, PublisherName,
-    SignalName, Version,
+    SignalName, SigstoreRootName, Version,
 };
 pub use reason::{Coded, Reason, Refusal};
 pub use value::{Value, ValueType};

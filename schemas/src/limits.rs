@@ -16,14 +16,28 @@ pub const MODULE_BYTES_MAX: usize = 4 * 1024 * 1024;
 pub const PROFILE_BYTES_MAX: usize = 128 * 1024;
 /// The largest trust root envelope.
 pub const TRUST_ROOT_BYTES_MAX: usize = 64 * 1024;
+/// The largest approval envelope.
+pub const APPROVAL_BYTES_MAX: usize = 64 * 1024;
+/// Approvals in one document.
+pub const APPROVALS_MAX: usize = 16;
+/// Devices that one approval may name; without names it is for all of the fleet.
+pub const APPROVAL_DEVICES_MAX: usize = 256;
+/// The largest sigstore bundle.
+pub const BUNDLE_BYTES_MAX: usize = 64 * 1024;
+/// The largest pinned sigstore root, which travels inside a trust root.
+pub const SIGSTORE_ROOT_BYTES_MAX: usize = 32 * 1024;
 /// The largest reported document.
 pub const REPORTED_BYTES_MAX: usize = 64 * 1024;
 /// The largest batch of results.
 pub const RESULTS_BYTES_MAX: usize = 256 * 1024;
 /// The largest acknowledgement envelope.
 pub const ACK_BYTES_MAX: usize = 32 * 1024;
+/// The largest checkpoint envelope of the audit log.
+pub const AUDIT_CHECKPOINT_BYTES_MAX: usize = 4 * 1024;
 /// The largest online/offline status.
 pub const STATUS_BYTES_MAX: usize = 1024;
+/// The largest request or answer of an enrolment.
+pub const ENROL_BYTES_MAX: usize = 16 * 1024;
 /// The largest MQTT packet either side accepts: a module and its header.
 pub const MQTT_PACKET_BYTES_MAX: usize = MODULE_BYTES_MAX + 64 * 1024;
 /// The largest JSON body of the HTTP API.

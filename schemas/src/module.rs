@@ -8,12 +8,12 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::document::ModuleRef;
+use crate::document::{InlineBytes, ModuleRef};
 use crate::ids::{Digest, FunctionName, ModuleName, PublisherName};
 use crate::limits::MODULE_BYTES_MAX;
 use crate::profile::Profile;
 use crate::reason::{Coded, Reason};
-use crate::trust::TrustRoot;
+use crate::trust::{Proof, TrustRoot};
 
 /// The name of the custom section that carries a module's [`Manifest`].
 pub const MANIFEST_SECTION: &str = "gnomon.manifest";
@@ -44,6 +44,13 @@ pub enum ModuleEvidence {
         /// The signature in base64.
         signature: String,
     },
+    /// A sigstore bundle v0.3: certificate or key, log entry, signed time, signature.
+    Bundle {
+        /// The publisher whose identity or key made it.
+        publisher: PublisherName,
+        /// The bytes of the bundle, which are JSON.
+        bundle: InlineBytes,
+    },
 }
 
 /// Why a module was refused before anything looked inside.
@@ -68,6 +75,10 @@ pub enum ModuleError {
     PublisherNotAllowed { publisher: PublisherName, function: FunctionName, profile: String },
     #[error("no valid signature of publisher `{0}` over the module's bytes")]
     Signature(PublisherName),
+    #[error("the trust root takes {wants} from publisher `{publisher}`, this is {found}")]
+    Evidence { publisher: PublisherName, wants: &'static str, found: &'static str },
+    #[error("bundle of publisher `{publisher}`: {detail}")]
+    Bundle { publisher: PublisherName, reason: Reason, detail: String },
 }
 
 impl Coded for ModuleError {
@@ -80,6 +91,8 @@ impl Coded for ModuleError {
             ModuleError::PublisherUnknown(_) => Reason::PublisherUnknown,
             ModuleError::PublisherNotAllowed { .. } => Reason::PublisherNotAllowed,
             ModuleError::Signature(_) => Reason::ModuleSignatureInvalid,
+            ModuleError::Evidence { .. } => Reason::EvidenceMismatch,
+            ModuleError::Bundle { reason, .. } => *reason,
         }
     }
 }
@@ -106,15 +119,17 @@ impl VerifiedModule {
 /// Judges one kind of evidence over a module's bytes. Key signatures are judged
 /// here; another kind, such as a sigstore bundle, is another implementation.
 pub trait JudgeEvidence {
-    /// Whether `evidence` proves that its publisher published `bytes`.
+    /// Whether `evidence` proves that its publisher published `bytes`. `lowest_ms` is
+    /// the lowest time that it can be (Unix time, ms): the only clock that counts.
     ///
     /// # Errors
-    /// [`ModuleError::Signature`] and, for an unknown publisher, [`ModuleError::PublisherUnknown`].
+    /// [`ModuleError`]: the publisher is unknown, or the evidence proves nothing.
     fn judge(
         &self,
         bytes: &[u8],
         evidence: &ModuleEvidence,
         root: &TrustRoot,
+        lowest_ms: u64,
     ) -> Result<(), ModuleError>;
 }
 
@@ -128,16 +143,30 @@ impl JudgeEvidence for KeySignatures {
         bytes: &[u8],
         evidence: &ModuleEvidence,
         root: &TrustRoot,
+        _: u64,
     ) -> Result<(), ModuleError> {
-        let ModuleEvidence::Key { publisher, signature } = evidence;
+        let publisher = evidence.publisher();
         let known = root
             .publishers
             .get(publisher)
             .ok_or_else(|| ModuleError::PublisherUnknown(publisher.clone()))?;
-        let signature = STANDARD.decode(signature.trim_end());
-        match signature {
-            Ok(signature) if known.key.verifies(bytes, &signature) => Ok(()),
-            _ => Err(ModuleError::Signature(publisher.clone())),
+        let mismatch = |wants, found| {
+            let publisher = publisher.clone();
+            Err(ModuleError::Evidence { publisher, wants, found })
+        };
+        match (evidence, &known.proof) {
+            (ModuleEvidence::Key { signature, .. }, Proof::Key { key, .. }) => {
+                match STANDARD.decode(signature.trim_end()) {
+                    Ok(signature) if key.verifies(bytes, &signature) => Ok(()),
+                    _ => Err(ModuleError::Signature(publisher.clone())),
+                }
+            }
+            (ModuleEvidence::Key { .. }, Proof::Certificate { .. }) => {
+                mismatch("a bundle with a certificate", "a detached signature")
+            }
+            (ModuleEvidence::Bundle { .. }, _) => {
+                mismatch("what this program judges, a detached signature", "a bundle")
+            }
         }
     }
 }
@@ -145,8 +174,11 @@ impl JudgeEvidence for KeySignatures {
 impl ModuleEvidence {
     /// The publisher that it names.
     pub fn publisher(&self) -> &PublisherName {
-        let ModuleEvidence::Key { publisher, .. } = self;
-        publisher
+        match self {
+            ModuleEvidence::Key { publisher, .. } | ModuleEvidence::Bundle { publisher, .. } => {
+                publisher
+            }
+        }
     }
 }
 
@@ -160,8 +192,7 @@ pub fn verify_module(
     digest: &Digest,
     listed: &ModuleRef,
     (profile, function): (&Profile, &FunctionName),
-    root: &TrustRoot,
-    judge: &dyn JudgeEvidence,
+    (root, judge, lowest_ms): (&TrustRoot, &dyn JudgeEvidence, u64),
 ) -> Result<VerifiedModule, ModuleError> {
     let short = || digest.short().to_owned();
     if bytes.len() > MODULE_BYTES_MAX || listed.size_bytes > MODULE_BYTES_MAX as u64 {
@@ -186,7 +217,7 @@ pub fn verify_module(
         return Err(ModuleError::ReleaseCounter { name, counter, min });
     }
     check_publisher(listed.evidence.publisher(), profile, function, root)?;
-    judge.judge(&bytes, &listed.evidence, root)?;
+    judge.judge(&bytes, &listed.evidence, root, lowest_ms)?;
     Ok(VerifiedModule { bytes, digest: found })
 }
 

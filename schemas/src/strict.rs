@@ -80,10 +80,13 @@ pub fn parse<T: DeserializeOwned>(bytes: &[u8], bytes_max: usize) -> Result<T, P
     }
     check_structure(bytes)?;
     check_integers(bytes)?;
-    let mut json = serde_json::Deserializer::from_slice(bytes);
-    serde_path_to_error::deserialize(&mut json).map_err(|error| ParseError::Schema {
-        path: error.path().to_string(),
-        message: without_position(error.inner()),
+    // Most texts fit; only one that does not is read again, to say where.
+    serde_json::from_slice(bytes).or_else(|_| {
+        let mut json = serde_json::Deserializer::from_slice(bytes);
+        serde_path_to_error::deserialize(&mut json).map_err(|error| ParseError::Schema {
+            path: error.path().to_string(),
+            message: without_position(error.inner()),
+        })
     })
 }
 

@@ -14,8 +14,9 @@ pub enum Topic {
     Device(FleetId, DeviceId, Channel),
     /// `gnomon/{fleet}/m/{hex digest}`: a module's bytes, retained, for all devices.
     Module(FleetId, Digest),
-    /// `gnomon/{fleet}/trust`: the trust root, retained.
-    Trust(FleetId),
+    /// `gnomon/{fleet}/trust/{version}`: one trust root, retained. A device that was
+    /// away takes one after the other.
+    Trust(FleetId, u64),
 }
 
 /// The channels of one device.
@@ -57,7 +58,7 @@ impl fmt::Display for Topic {
                 write!(f, "gnomon/{fleet}/d/{device}/{}", channel.as_str())
             }
             Topic::Module(fleet, digest) => write!(f, "gnomon/{fleet}/m/{}", digest.hex()),
-            Topic::Trust(fleet) => write!(f, "gnomon/{fleet}/trust"),
+            Topic::Trust(fleet, version) => write!(f, "gnomon/{fleet}/trust/{version}"),
         }
     }
 }
@@ -75,7 +76,12 @@ impl Topic {
             ["gnomon", fleet, "m", hex] => {
                 Some(Topic::Module(fleet.parse().ok()?, Digest::from_hex(hex).ok()?))
             }
-            ["gnomon", fleet, "trust"] => Some(Topic::Trust(fleet.parse().ok()?)),
+            ["gnomon", fleet, "trust", version] => {
+                let number: u64 = version.parse().ok()?;
+                // One spelling for each: no sign, no leading zero.
+                (number.to_string() == *version)
+                    .then_some(Topic::Trust(fleet.parse().ok()?, number))
+            }
             _ => None,
         }
     }
@@ -95,8 +101,8 @@ mod tests {
     fn topics_survive_a_round_trip() {
         let fleet: FleetId = "acme".parse().unwrap();
         let device: DeviceId = "heater-001".parse().unwrap();
-        let mut all =
-            vec![Topic::Module(fleet.clone(), Digest::of(b"module")), Topic::Trust(fleet.clone())];
+        let module = Topic::Module(fleet.clone(), Digest::of(b"module"));
+        let mut all = vec![module, Topic::Trust(fleet.clone(), 12)];
         all.extend(Channel::ALL.map(|c| Topic::Device(fleet.clone(), device.clone(), c)));
         for topic in all {
             let text = topic.to_string();
@@ -116,6 +122,9 @@ mod tests {
             "$SYS/broker",
             "gnomon//d/a/desired",
             "gnomon/acme/d/a/other",
+            "gnomon/acme/trust",
+            "gnomon/acme/trust/+1",
+            "gnomon/acme/trust/01",
         ] {
             assert_eq!(Topic::parse(text), None, "{text}");
         }

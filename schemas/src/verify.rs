@@ -10,7 +10,7 @@ use crate::ids::Digest;
 use crate::limits::SIGNATURES_MAX;
 use crate::reason::{Coded, Reason};
 use crate::strict::{self, ParseError};
-use crate::trust::{Role, TrustRoot};
+use crate::trust::Role;
 
 /// A payload whose signatures were verified.
 #[derive(Debug, Clone, PartialEq)]
@@ -90,9 +90,23 @@ pub fn verify<T: Payload + DeserializeOwned>(
     bytes: &[u8],
     role: &Role,
 ) -> Result<Verified<T>, VerifyError> {
-    let (envelope, payload) = open::<T>(bytes)?;
+    // Steps 1 and 2: size and form of the envelope.
+    let envelope: Envelope =
+        strict::parse(bytes, T::ENVELOPE_BYTES_MAX).map_err(VerifyError::Envelope)?;
+    verify_envelope(&envelope, role)
+}
+
+/// As [`verify`], for an envelope that came inside another payload: steps 3 to 6.
+///
+/// # Errors
+/// The first step that fails.
+pub fn verify_envelope<T: Payload + DeserializeOwned>(
+    envelope: &Envelope,
+    role: &Role,
+) -> Result<Verified<T>, VerifyError> {
+    let payload = payload_of::<T>(envelope)?;
     // Step 5: enough distinct keys.
-    check_threshold(&envelope, &payload, role)?;
+    check_threshold(envelope, &payload, role)?;
     // Step 6: only now is the payload parsed, from the buffer that was verified.
     Ok(Verified {
         digest: Digest::of(&payload),
@@ -100,11 +114,8 @@ pub fn verify<T: Payload + DeserializeOwned>(
     })
 }
 
-/// Steps 1 to 4: the envelope, and its payload's bytes that nobody has vouched for yet.
-fn open<T: Payload>(bytes: &[u8]) -> Result<(Envelope, Vec<u8>), VerifyError> {
-    // Steps 1 and 2: size and form of the envelope.
-    let envelope: Envelope =
-        strict::parse(bytes, T::ENVELOPE_BYTES_MAX).map_err(VerifyError::Envelope)?;
+/// Steps 3 and 4: the payload's bytes, which nobody has vouched for yet.
+fn payload_of<T: Payload>(envelope: &Envelope) -> Result<Vec<u8>, VerifyError> {
     // Step 3: the kind of payload, exactly.
     if envelope.payload_type != T::PAYLOAD_TYPE {
         return Err(VerifyError::PayloadType {
@@ -113,22 +124,21 @@ fn open<T: Payload>(bytes: &[u8]) -> Result<(Envelope, Vec<u8>), VerifyError> {
         });
     }
     // Step 4: strict base64.
-    let payload = STANDARD
-        .decode(&envelope.payload)
-        .map_err(|_| VerifyError::Base64 { what: "the payload" })?;
-    Ok((envelope, payload))
+    STANDARD.decode(&envelope.payload).map_err(|_| VerifyError::Base64 { what: "the payload" })
 }
 
-/// Opens the first trust root, the one that comes with the firmware: it must be
-/// signed by its own root role. Where it lies is why it is trusted.
-///
-/// # Errors
-/// The first step that fails.
-pub fn verify_first_root(bytes: &[u8]) -> Result<Verified<TrustRoot>, VerifyError> {
-    let (_, claimed) = open::<TrustRoot>(bytes)?;
-    let claimed: TrustRoot =
-        strict::parse(&claimed, TrustRoot::ENVELOPE_BYTES_MAX).map_err(VerifyError::Payload)?;
-    verify(bytes, &claimed.roles.root)
+/// A payload that vouches for itself: verified against the role that it names. Only
+/// for a trust root, whose place or predecessor is why it is trusted.
+pub(crate) fn verify_by_itself<T: Payload + DeserializeOwned>(
+    bytes: &[u8],
+    role: impl FnOnce(&T) -> Role,
+) -> Result<Verified<T>, VerifyError> {
+    let envelope: Envelope =
+        strict::parse(bytes, T::ENVELOPE_BYTES_MAX).map_err(VerifyError::Envelope)?;
+    let claimed = payload_of::<T>(&envelope)?;
+    let claimed: T =
+        strict::parse(&claimed, T::ENVELOPE_BYTES_MAX).map_err(VerifyError::Payload)?;
+    verify_envelope(&envelope, &role(&claimed))
 }
 
 /// The one threshold function: counts distinct keys, not signatures and not key ids.

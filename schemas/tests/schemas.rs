@@ -14,6 +14,7 @@
 mod schemas {
     mod fixture;
 
+    mod approvals;
     mod content;
     mod envelopes;
     mod examples;

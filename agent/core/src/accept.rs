@@ -1,6 +1,7 @@
-//! Steps 7 to 11 of verification: whether a verified document is for this
-//! device, newer than all before it, and fits the firmware. It knows no bytes and
-//! no signatures: it judges what was verified.
+//! Steps 7 to 12 of verification: whether a verified document is for this
+//! device, newer than all before it, fits the firmware, and brings nothing that
+//! no approver has signed for. It judges what was verified; keys and bytes are
+//! other files' business.
 
 use alloc::format;
 use core::cmp::Ordering;
@@ -9,7 +10,7 @@ use gnomon_schemas::limits::VERSION_STEP_MAX;
 use gnomon_schemas::profile::Profile;
 use gnomon_schemas::trust::TrustRoot;
 use gnomon_schemas::verify::Verified;
-use gnomon_schemas::{DeviceId, Digest, FleetId, Reason, Refusal, Version, content};
+use gnomon_schemas::{DeviceId, Digest, FleetId, Reason, Refusal, Version, approval, content};
 use serde::{Deserialize, Serialize};
 
 /// Who this device is: from its firmware and its provisioning, never from the cloud.
@@ -34,13 +35,34 @@ pub struct Floor {
     pub version: Version,
     /// The digest of the payload that was accepted.
     pub digest: Digest,
+    /// The version of the trust root under which it was accepted.
+    #[serde(default = "first_root")]
+    pub trust_version: u64,
+}
+
+/// Before roots could follow each other there was one.
+fn first_root() -> u64 {
+    1
 }
 
 impl Floor {
-    /// The floor that this document makes once it is accepted.
-    pub fn of(document: &Verified<Document>) -> Floor {
+    /// The floor that this document makes once it is accepted under this trust root.
+    pub fn of(document: &Verified<Document>, trust_version: u64) -> Floor {
         let (epoch, version) = (document.payload().epoch, document.payload().version);
-        Floor { epoch, version, digest: document.digest().clone() }
+        Floor { epoch, version, digest: document.digest().clone(), trust_version }
+    }
+
+    /// Its place in the order of documents.
+    pub fn place(&self) -> (u64, Version) {
+        (self.epoch, self.version)
+    }
+
+    /// The higher of two; of equal ones the first.
+    pub fn higher(one: Option<Floor>, other: Option<Floor>) -> Option<Floor> {
+        match (one, other) {
+            (Some(one), Some(other)) => Some(if other.place() > one.place() { other } else { one }),
+            (one, other) => one.or(other),
+        }
     }
 }
 
@@ -66,21 +88,49 @@ pub fn accept(
 ) -> Result<Order, Refusal> {
     check_address(document.payload(), identity)?;
     let order = check_order(document, floor)?;
-    if order == Order::Same {
-        return Ok(order);
+    if order == Order::Newer {
+        check_life(document.payload(), root, lowest_ms)?;
+        // Step 11.
+        content::check(document.payload(), &identity.profile)?;
+        // Step 12.
+        approval::check(document.payload(), root)?;
     }
-    check_epoch(document.payload(), root)?;
+    Ok(order)
+}
+
+/// Judges a verified document where the firmware's profile is not at hand: every
+/// step but those that need it, which are the profile's digest and step 11.
+///
+/// # Errors
+/// The first step that fails.
+pub fn accept_without_profile(
+    document: &Verified<Document>,
+    (fleet, device): (&FleetId, &DeviceId),
+    root: &TrustRoot,
+    floor: Option<&Floor>,
+    lowest_ms: u64,
+) -> Result<Order, Refusal> {
+    check_addressee(document.payload(), fleet, device)?;
+    let order = check_order(document, floor)?;
+    if order == Order::Newer {
+        check_life(document.payload(), root, lowest_ms)?;
+        approval::check(document.payload(), root)?;
+    }
+    Ok(order)
+}
+
+/// Steps 9 and 10: the epoch and the expiries.
+fn check_life(document: &Document, root: &TrustRoot, lowest_ms: u64) -> Result<(), Refusal> {
+    check_epoch(document, root)?;
     // Step 10: expired, or its trust root, before the earliest time that it can be.
-    let expiries = [("", document.payload().expires_at_ms), ("trust root ", root.expires_at_ms)];
+    let expiries = [("", document.expires_at_ms), ("trust root ", root.expires_at_ms)];
     for (what, expires) in expiries {
         if expires <= lowest_ms {
             let detail = format!("{what}expired at {expires} ms, it is at least {lowest_ms} ms");
             return Err(Refusal::new(Reason::Expired, detail));
         }
     }
-    // Step 11.
-    content::check(document.payload(), &identity.profile)?;
-    Ok(order)
+    Ok(())
 }
 
 /// Step 7: the address.
@@ -88,18 +138,23 @@ pub fn accept(
 /// # Errors
 /// [`Reason::WrongFleet`], [`Reason::WrongDevice`] or [`Reason::WrongProfile`].
 pub fn check_address(document: &Document, identity: &Identity) -> Result<(), Refusal> {
-    if document.fleet != identity.fleet {
-        let detail = format!("for fleet `{}`, this is `{}`", document.fleet, identity.fleet);
-        return Err(Refusal::new(Reason::WrongFleet, detail));
-    }
-    if document.device != identity.device {
-        let detail = format!("for device `{}`, this is `{}`", document.device, identity.device);
-        return Err(Refusal::new(Reason::WrongDevice, detail));
-    }
+    check_addressee(document, &identity.fleet, &identity.device)?;
     if document.profile != identity.profile_digest {
         let (made, has) = (document.profile.short(), identity.profile_digest.short());
         let detail = format!("made for profile {made}, the firmware's is {has}");
         return Err(Refusal::new(Reason::WrongProfile, detail));
+    }
+    Ok(())
+}
+
+fn check_addressee(document: &Document, fleet: &FleetId, device: &DeviceId) -> Result<(), Refusal> {
+    if document.fleet != *fleet {
+        let detail = format!("for fleet `{}`, this is `{fleet}`", document.fleet);
+        return Err(Refusal::new(Reason::WrongFleet, detail));
+    }
+    if document.device != *device {
+        let detail = format!("for device `{}`, this is `{device}`", document.device);
+        return Err(Refusal::new(Reason::WrongDevice, detail));
     }
     Ok(())
 }
@@ -120,14 +175,14 @@ fn check_epoch(document: &Document, root: &TrustRoot) -> Result<(), Refusal> {
 fn check_order(document: &Verified<Document>, floor: Option<&Floor>) -> Result<Order, Refusal> {
     let Some(floor) = floor else { return Ok(Order::Newer) };
     let (epoch, version) = (document.payload().epoch, document.payload().version);
-    if (epoch, version) == (floor.epoch, floor.version) {
+    if (epoch, version) == floor.place() {
         if *document.digest() == floor.digest {
             return Ok(Order::Same);
         }
         let detail = format!("version {version} was accepted with other content");
         return Err(Refusal::new(Reason::Equivocation, detail));
     }
-    if (epoch, version) < (floor.epoch, floor.version) {
+    if (epoch, version) < floor.place() {
         let detail = format!(
             "version {version} of epoch {epoch} is not above {} of epoch {}",
             floor.version, floor.epoch

@@ -8,11 +8,11 @@
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::format;
-use alloc::string::{String, ToString};
+use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
 use gnomon_schemas::ack::Ack;
-use gnomon_schemas::document::{Document, OnExpiry};
+use gnomon_schemas::document::Document;
 use gnomon_schemas::ids::FunctionName;
 use gnomon_schemas::module::JudgeEvidence;
 use gnomon_schemas::reported::{FunctionReport, State};
@@ -27,9 +27,11 @@ use crate::record_budget::RecordBudget;
 use crate::refusals::Refusals;
 use crate::time::{Monotonic, TimeFloor};
 
+mod clock;
 mod outward;
+mod roots;
 
-pub use crate::event::{Effect, Event, Setup, Stored, Transaction};
+pub use crate::event::{Effect, Event, Mirror, Setup, Stored, Transaction};
 
 /// How long until a document that failed through no fault of its own is tried again.
 pub const AGAIN_AFTER_MS: u64 = 60_000;
@@ -41,12 +43,15 @@ pub const FETCH_TIMEOUT_MS: u64 = 60_000;
 /// The planner's state.
 pub struct Agent {
     identity: Identity,
+    /// The trust root in force.
     root: TrustRoot,
+    roots: roots::Roots,
     judge: Box<dyn JudgeEvidence + Send>,
     boot: BootId,
     agent_version: String,
     engine: Option<Digest>,
     time: TimeFloor,
+    released_at_ms: u64,
     floor: Option<Floor>,
     stored_modules: BTreeMap<Digest, Vec<u8>>,
     applied: Option<Verified<Document>>,
@@ -78,11 +83,13 @@ impl Agent {
         Agent {
             identity: setup.identity,
             root: setup.root,
+            roots: roots::Roots::default(),
             judge: setup.judge,
             boot: setup.boot,
             agent_version: setup.agent_version,
             engine: None,
             time: TimeFloor::new(setup.time_floor_ms, Monotonic(0)),
+            released_at_ms: setup.released_at_ms,
             floor: None,
             stored_modules: BTreeMap::new(),
             applied: None,
@@ -107,9 +114,13 @@ impl Agent {
     pub fn apply(&mut self, now: Monotonic, event: Event) -> Vec<Effect> {
         match event {
             Event::Started(stored) => self.start(now, stored),
-            Event::Connected => vec![self.report(now), Effect::Send],
+            Event::Connected => {
+                vec![self.fetch_next_root(), self.report(now), Effect::Send]
+            }
             Event::Disconnected => vec![],
             Event::Document(bytes) => self.document(now, bytes),
+            Event::TrustRoot(bytes) => self.trust_root(now, &bytes),
+            Event::RootPersisted(version, outcome) => self.root_persisted(now, version, outcome),
             Event::Module(digest, bytes) => self.module(now, &digest, &bytes),
             Event::Ack(bytes) => self.ack(now, &bytes),
             Event::Persisted(version, outcome) => self.persisted(now, version, outcome),
@@ -126,33 +137,48 @@ impl Agent {
     /// Goes on with what the store held: verified again, and the very document that
     /// the floor names; not judged by the clock, since it was accepted before.
     fn start(&mut self, now: Monotonic, stored: Stored) -> Vec<Effect> {
-        self.floor = stored.floor;
-        self.seen = self.floor.as_ref().map(|floor| (floor.epoch, floor.version));
         self.stored_modules = stored.modules;
-        let Some(envelope) = stored.envelope else { return vec![] };
-        match self.verify_stored(&envelope) {
-            Ok(document) => {
-                self.floor = Some(Floor::of(&document));
-                self.begin(now, Pending::new(document, envelope, now, true))
+        let first = self.root.version;
+        let under = stored.floor.as_ref().map(|floor| floor.trust_version);
+        self.floor = Floor::higher(stored.floor, stored.mirror.floor);
+        self.seen = self.floor.as_ref().map(Floor::place);
+        let mut effects =
+            self.restore_roots(now, &stored.roots, under, stored.mirror.trust_version);
+        match stored.envelope.map(|envelope| (self.verify_stored(&envelope), envelope)) {
+            Some((Ok(document), envelope)) => {
+                let under = under.unwrap_or(self.root.version);
+                self.floor.get_or_insert_with(|| Floor::of(&document, under));
+                let mut pending = Pending::new(document, envelope, now, under);
+                pending.restored = true;
+                effects.extend(self.begin(now, pending));
             }
-            Err(refusal) => {
+            Some((Err(refusal), _)) => {
                 self.state = State::Rejected;
-                self.refuse(now, None, refusal.at("stored document"))
+                effects.extend(self.refuse(now, None, refusal.at("stored document")));
             }
+            None => {}
         }
+        effects.extend(self.bring_roots(now, stored.offline_roots, first));
+        effects
     }
 
     fn verify_stored(&self, envelope: &[u8]) -> Result<Verified<Document>, Refusal> {
-        let document = verify::<Document>(envelope, &self.root.roles.director)?;
+        let root = self.root_of_stored();
+        let document = verify::<Document>(envelope, &root.roles.director)?;
         check_address(document.payload(), &self.identity)?;
-        if self.floor.as_ref().is_some_and(|floor| *floor != Floor::of(&document)) {
-            let detail = format!("version {} is not the floor's", document.payload().version);
+        let own = Floor::of(&document, root.version);
+        let is_it = |floor: &Floor| (floor.place(), &floor.digest) == (own.place(), &own.digest);
+        if !self.floor.as_ref().is_none_or(is_it) {
+            let detail = format!("version {} is not the floor's", own.version);
             return Err(Refusal::new(Reason::Rollback, detail));
         }
         Ok(document)
     }
 
     fn document(&mut self, now: Monotonic, bytes: Vec<u8>) -> Vec<Effect> {
+        if let Err(refusal) = self.check_trust_floor() {
+            return self.refuse(now, None, refusal);
+        }
         let document = match verify::<Document>(&bytes, &self.root.roles.director) {
             Ok(document) => document,
             Err(error) => return self.refuse(now, None, error.into()),
@@ -164,7 +190,9 @@ impl Agent {
         match accept(&document, &self.identity, &self.root, newest.as_ref(), lowest_ms) {
             // In force, unless what the store held of it was damaged.
             Ok(Order::Same) if self.is_applied(&document) => vec![],
-            Ok(Order::Same) => self.begin(now, Pending::new(document, bytes, now, false)),
+            Ok(Order::Same) => {
+                self.begin(now, Pending::new(document, bytes, now, self.root.version))
+            }
             Ok(Order::Newer) if self.is_past_recall(&document) => {
                 self.waiting = Some((document, bytes));
                 vec![]
@@ -200,7 +228,9 @@ impl Agent {
     fn newest(&self) -> Option<Floor> {
         let waiting = self.waiting.as_ref().map(|(document, _)| document);
         let on_its_way = waiting.or(self.pending.as_ref().map(|pending| &pending.document));
-        on_its_way.map(Floor::of).or_else(|| self.floor.clone())
+        on_its_way
+            .map(|document| Floor::of(document, self.root.version))
+            .or_else(|| self.floor.clone())
     }
 
     fn take_up(
@@ -211,7 +241,7 @@ impl Agent {
     ) -> Vec<Effect> {
         self.note_seen(document.payload());
         self.time.raise(document.payload().issued_at_ms, now);
-        self.begin(now, Pending::new(document, bytes, now, false))
+        self.begin(now, Pending::new(document, bytes, now, self.root.version))
     }
 
     /// Takes a document up: collects the modules that are at hand, asks for the rest.
@@ -243,15 +273,24 @@ impl Agent {
             let detail = format!("modules of {needed_bytes} bytes, at most {MODULES_BYTES_MAX}");
             return Err(Refusal::new(Reason::TooLarge, detail));
         }
-        let (profile, judge) = (&self.identity.profile, self.judge.as_ref());
+        let profile = &self.identity.profile;
+        let root = if pending.restored { self.root_of_stored() } else { self.root.clone() };
+        let document = &pending.document;
+        let was_accepted =
+            self.floor.as_ref().is_some_and(|floor| floor.digest == *document.digest());
+        // What was accepted before is judged by no earlier time than it was signed at: the
+        // floor may have been taken back since.
+        let signed_ms = if was_accepted { document.payload().issued_at_ms } else { 0 };
+        let lowest_ms = self.time.lowest_ms(now).max(signed_ms);
+        let trust = (&root, self.judge.as_ref() as &dyn JudgeEvidence, lowest_ms);
         let mut damaged = vec![];
         let listed = pending.document.payload().modules.clone();
         for digest in pending.missing() {
             let inline = listed.get(&digest).and_then(|module| module.inline.as_ref());
             if let Some(bytes) = inline {
-                pending.take_module(&digest, &bytes.0, profile, &self.root, judge)?;
+                pending.take_module(&digest, &bytes.0, profile, trust)?;
             } else if let Some(bytes) = self.stored_modules.get(&digest) {
-                match pending.take_module(&digest, bytes, profile, &self.root, judge) {
+                match pending.take_module(&digest, bytes, profile, trust) {
                     Err(refusal) if Digest::of(bytes) != digest => damaged.push((digest, refusal)),
                     taken => taken?,
                 }
@@ -275,9 +314,11 @@ impl Agent {
             return vec![Effect::ForgetModule(digest.clone())];
         }
         let profile = &self.identity.profile;
+        let judge: &dyn JudgeEvidence = self.judge.as_ref();
+        let trust = (&self.root, judge, self.time.lowest_ms(now));
         // A broker can put any bytes on the topic: that is no reason to give up on
         // a document while the right bytes may still come.
-        match pending.take_module(digest, bytes, profile, &self.root, self.judge.as_ref()) {
+        match pending.take_module(digest, bytes, profile, trust) {
             Ok(()) => {
                 let mut effects = vec![Effect::ForgetModule(digest.clone())];
                 effects.extend(self.prepare());
@@ -329,6 +370,9 @@ impl Agent {
         else {
             return vec![];
         };
+        if pending.judge_again {
+            return self.prepared_under_old_root(now).unwrap_or_default();
+        }
         if let Err(refusal) = outcome {
             let is_busy = refusal.reason == Reason::Unavailable;
             return self.abandon(now, refusal, if is_busy { Again::Yes } else { Again::No });
@@ -339,7 +383,7 @@ impl Agent {
         }
         pending.stage = Stage::Persisting;
         vec![Effect::Persist(Box::new(Transaction {
-            floor: Floor::of(&pending.document),
+            floor: Floor::of(&pending.document, pending.trust_version),
             time_floor_ms: self.time.lowest_ms(now),
             envelope: pending.envelope.clone(),
             modules: pending.modules(),
@@ -364,7 +408,7 @@ impl Agent {
             return self.abandon(now, Refusal::new(Reason::StoreFailed, error), Again::Yes);
         }
         pending.stage = Stage::Activating;
-        self.floor = Some(Floor::of(&pending.document));
+        self.floor = Some(Floor::of(&pending.document, pending.trust_version));
         vec![activate(version)]
     }
 
@@ -380,6 +424,7 @@ impl Agent {
         self.state = if self.refused_newer { State::Rejected } else { State::InSync };
         self.defaulted = false;
         let mut effects = self.check_expiry(now);
+        effects.extend(self.stop_recalled(now));
         effects.push(self.report(now));
         effects.extend(self.take_waiting(now));
         effects
@@ -402,52 +447,6 @@ impl Agent {
         }
         effects.extend(self.take_waiting(now));
         effects
-    }
-
-    fn clock(&mut self, now: Monotonic) -> Vec<Effect> {
-        let late = |p: &Pending| {
-            p.stage == Stage::Fetching && now.0.saturating_sub(p.since.0) >= FETCH_TIMEOUT_MS
-        };
-        if let Some(pending) = self.pending.as_ref().filter(|p| late(p)) {
-            let missing: Vec<String> =
-                pending.missing().iter().map(|digest| digest.short().to_string()).collect();
-            let detail = format!("never came: {}", missing.join(", "));
-            return self.abandon(now, Refusal::new(Reason::ModuleMissing, detail), Again::Yes);
-        }
-        let is_due =
-            |(_, at): &mut (Vec<u8>, Monotonic)| now.0.saturating_sub(at.0) >= AGAIN_AFTER_MS;
-        if self.pending.is_none()
-            && let Some((bytes, _)) = self.again.take_if(is_due)
-        {
-            // As if it were delivered once more: every check is made anew.
-            return self.document(now, bytes);
-        }
-        let mut effects = self.check_expiry(now);
-        if !effects.is_empty() {
-            effects.push(self.report(now));
-        }
-        // An expiry must not be put off for ever by cutting the power again and again.
-        if !effects.is_empty() || now.0.saturating_sub(self.time_kept.0) >= KEEP_TIME_MS {
-            self.time_kept = now;
-            effects.push(Effect::KeepTime(self.time.lowest_ms(now)));
-        }
-        effects.push(Effect::Send);
-        effects
-    }
-
-    /// Expiry never stops what runs, unless the signed document says so itself.
-    fn check_expiry(&mut self, now: Monotonic) -> Vec<Effect> {
-        let Some(applied) = self.applied.as_ref() else { return vec![] };
-        let document = applied.payload();
-        if self.state == State::Expired || self.time.lowest_ms(now) < document.expires_at_ms {
-            return vec![];
-        }
-        self.state = State::Expired;
-        if document.on_expiry == OnExpiry::Default && !self.defaulted {
-            self.defaulted = true;
-            return vec![Effect::Runner(Box::new(ToRunner::Defaults))];
-        }
-        vec![Effect::Send]
     }
 
     fn ack(&mut self, now: Monotonic, bytes: &[u8]) -> Vec<Effect> {

@@ -1,7 +1,7 @@
 //! What the planner and the runner say to each other: serde messages and nothing
 //! shared, so that the two can be threads or processes.
 
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use gnomon_schemas::document::{Document, InlineBytes};
 use gnomon_schemas::ids::FunctionName;
@@ -37,6 +37,11 @@ pub enum ToRunner {
     },
     /// The document in force has expired: the profile's defaults from now on.
     Defaults,
+    /// The trust root has recalled these modules: none of them is called any more.
+    Stop {
+        /// The modules.
+        modules: BTreeSet<Digest>,
+    },
 }
 
 /// Runner to planner.

@@ -35,6 +35,10 @@ pub(crate) struct Pending {
     pub(crate) since: Monotonic,
     /// Came from the store at boot, modules and all: it is durable already.
     pub(crate) restored: bool,
+    /// The version of the trust root under which it was accepted.
+    pub(crate) trust_version: u64,
+    /// A trust root came while the runner was admitting its modules.
+    pub(crate) judge_again: bool,
     modules: BTreeMap<Digest, Vec<u8>>,
 }
 
@@ -43,14 +47,16 @@ impl Pending {
         document: Verified<Document>,
         envelope: Vec<u8>,
         since: Monotonic,
-        restored: bool,
+        trust_version: u64,
     ) -> Pending {
         Pending {
             document,
             envelope,
             stage: Stage::Fetching,
             since,
-            restored,
+            restored: false,
+            judge_again: false,
+            trust_version,
             modules: BTreeMap::new(),
         }
     }
@@ -83,15 +89,14 @@ impl Pending {
         self.modules.iter().map(|(d, bytes)| (d.clone(), InlineBytes(bytes.clone()))).collect()
     }
 
-    /// Step 12: takes bytes for a needed module once they are verified for every
+    /// Step 13: takes bytes for a needed module once they are verified for every
     /// function that it is to fill.
     pub(crate) fn take_module(
         &mut self,
         digest: &Digest,
         bytes: &[u8],
         profile: &Profile,
-        root: &TrustRoot,
-        judge: &dyn JudgeEvidence,
+        trust: (&TrustRoot, &dyn JudgeEvidence, u64),
     ) -> Result<(), Refusal> {
         let needed = self.needed();
         let Some(functions) = needed.get(digest) else { return Ok(()) };
@@ -100,7 +105,7 @@ impl Pending {
         };
         for function in functions {
             let role = (profile, function);
-            verify_module(bytes.to_vec(), digest, listed, role, root, judge)?;
+            verify_module(bytes.to_vec(), digest, listed, role, trust)?;
         }
         self.modules.insert(digest.clone(), bytes.to_vec());
         Ok(())

@@ -1,4 +1,5 @@
-//! The lowest possible time: a floor that signed times raise and nothing lowers.
+//! The lowest possible time: a floor that signed times raise and nothing lowers, but a
+//! trust root that raises the epoch and so ends the word of who signed them.
 //!
 //! A device may have no clock. It knows that it cannot be earlier than any time
 //! that it has seen signed, plus what has passed since by its monotonic clock.

@@ -14,6 +14,7 @@ mod core {
     mod fixture;
 
     mod accept;
+    mod approvals;
     mod clamp;
     mod clamp_random;
     mod modules;
@@ -23,5 +24,6 @@ mod core {
     mod replay;
     mod restart;
     mod results;
+    mod roots;
     mod tally;
 }

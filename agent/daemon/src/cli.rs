@@ -1,9 +1,10 @@
-//! The command line of `gnomon-agent`: `run` and `footprint`.
+//! The command line of `gnomon-agent`. It decides nothing; what it runs is elsewhere.
 
 use clap::{Parser, Subcommand};
 use gnomon_schemas::ids::FunctionName;
 use gnomon_schemas::profile::Profile;
 use gnomon_schemas::value::Values;
+use rustix::process::{Resource, Rlimit, setrlimit};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -11,7 +12,8 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::config::AgentConfig;
 use crate::socket::SocketDevice;
-use crate::{footprint, start};
+use crate::verify::{Verdict, VerifyBundle, VerifyDocument};
+use crate::{enrol, footprint, start};
 
 /// The on-device agent of Gnomon.
 #[derive(Parser)]
@@ -23,6 +25,24 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    #[command(flatten)]
+    Work(Work),
+    #[command(flatten)]
+    Verify(Verify),
+}
+
+/// What ends with a verdict.
+#[derive(Subcommand)]
+enum Verify {
+    /// Verify a sigstore bundle over an artifact, offline, as the agent does.
+    VerifyBundle(VerifyBundle),
+    /// Verify a desired document, offline, as a device would that is given it.
+    VerifyDocument(VerifyDocument),
+}
+
+/// What is done, or fails.
+#[derive(Subcommand)]
+enum Work {
     /// Run the agent of one device.
     Run {
         /// The provisioning folder that `gnomon device bundle` writes.
@@ -34,6 +54,22 @@ enum Command {
         /// The Unix socket on which the firmware asks for each tick.
         #[arg(long)]
         socket: PathBuf,
+        /// The one-time token of `gnomon device enroll`, for a device without a
+        /// certificate; in the environment other users do not see it.
+        #[arg(long = "enroll", env = "GNOMON_ENROLL_TOKEN", hide_env_values = true)]
+        token: Option<String>,
+    },
+    /// Get the device's certificate by a one-time token, and end.
+    Enroll {
+        /// The provisioning folder that `gnomon device bundle` writes.
+        #[arg(long)]
+        config: PathBuf,
+        /// Where the agent keeps its store.
+        #[arg(long)]
+        data: PathBuf,
+        /// The one-time token of `gnomon device enroll`.
+        #[arg(long, env = "GNOMON_ENROLL_TOKEN", hide_env_values = true)]
+        token: String,
     },
     /// Print the resident memory of the engine, and of one module in it, as JSON.
     Footprint {
@@ -61,6 +97,7 @@ where
     I: IntoIterator<Item = T>,
     T: Into<OsString> + Clone,
 {
+    refuse_core_dumps();
     let arguments = match Arguments::try_parse_from(arguments) {
         Ok(arguments) => arguments,
         Err(usage) => {
@@ -70,18 +107,59 @@ where
             return ExitCode::from(code);
         }
     };
-    match obey(arguments.command) {
-        Ok(()) => ExitCode::SUCCESS,
+    match arguments.command {
+        Command::Verify(Verify::VerifyBundle(command)) => tell(command.run()),
+        Command::Verify(Verify::VerifyDocument(command)) => tell(command.run()),
+        Command::Work(work) => match obey(work) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("error: {error:#}");
+                ExitCode::FAILURE
+            }
+        },
+    }
+}
+
+/// The device's key is in memory: it must not land in a file when the agent dies.
+fn refuse_core_dumps() {
+    let none = Rlimit { current: Some(0), maximum: Some(0) };
+    if let Err(error) = setrlimit(Resource::Core, none) {
+        tracing::warn!(%error, "core dumps cannot be turned off");
+    }
+}
+
+/// A verdict as JSON on standard output, its reason on standard error, and as a code.
+fn tell(verdict: anyhow::Result<Verdict>) -> ExitCode {
+    match verdict {
+        Ok(Ok(verified)) => {
+            println!("{verified}");
+            ExitCode::SUCCESS
+        }
+        Ok(Err(refusal)) => {
+            println!("{}", serde_json::to_string(&refusal).unwrap_or_default());
+            eprintln!("refused: {refusal}");
+            ExitCode::FAILURE
+        }
         Err(error) => {
             eprintln!("error: {error:#}");
-            ExitCode::FAILURE
+            ExitCode::from(2)
         }
     }
 }
 
-fn obey(command: Command) -> anyhow::Result<()> {
-    match command {
-        Command::Run { config, data, socket } => {
+fn obey(work: Work) -> anyhow::Result<()> {
+    match work {
+        Work::Enroll { config, data, token } => {
+            let config = AgentConfig::read(&config)?;
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            let is_new = runtime.block_on(enrol(&config, &data, &token))?;
+            println!(
+                "{}",
+                if is_new { "enrolled" } else { "enrolled before; the token is unused" }
+            );
+            Ok(())
+        }
+        Work::Run { config, data, socket, token } => {
             let config = AgentConfig::read(&config)?;
             let device = SocketDevice::listen(&socket, config.identity.profile.clone())?;
             let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -90,6 +168,9 @@ fn obey(command: Command) -> anyhow::Result<()> {
                 .build()?;
             runtime.block_on(async {
                 let device_name = config.identity.device.clone();
+                if let Some(token) = token {
+                    enrol(&config, &data, &token).await?;
+                }
                 let mut agent = start(config, &data, Box::new(device), None)?;
                 tracing::info!(device = %device_name, socket = %socket.display(), "agent runs");
                 let mut terminated = signal(SignalKind::terminate())?;
@@ -106,7 +187,7 @@ fn obey(command: Command) -> anyhow::Result<()> {
                 Ok(())
             })
         }
-        Command::Footprint { module, profile, function, inputs, params } => {
+        Work::Footprint { module, profile, function, inputs, params } => {
             let (Some(module), Some(profile), Some(function), Some(inputs)) =
                 (module, profile, function, inputs)
             else {

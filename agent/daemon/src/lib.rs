@@ -8,14 +8,19 @@
 
 pub mod cli;
 pub mod config;
+pub mod credentials;
 pub mod device;
+pub mod enrol;
 pub mod footprint;
 pub mod frames;
 pub mod planner;
+pub mod post;
 pub mod runner;
 pub mod socket;
+pub mod tls;
+pub mod verify;
 
 mod start;
 
 pub use config::{AgentConfig, ConfigError};
-pub use start::{AgentHandle, StartError, Swapped, start};
+pub use start::{AgentHandle, StartError, Swapped, enrol, start};

@@ -2,31 +2,39 @@
 
 use gnomon_agent_core::agent::Setup;
 use gnomon_agent_core::message::FromRunner;
-use gnomon_agent_core::{Agent, Event};
-use gnomon_schemas::module::KeySignatures;
+use gnomon_agent_core::{Agent, Event, Identity};
 use gnomon_schemas::{BootId, Version};
+use gnomon_sigstore::Judge;
 use ring::rand::{SecureRandom, SystemRandom};
 use std::fs;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::mpsc::Sender;
+use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
-use crate::config::AgentConfig;
+use crate::config::{AgentConfig, Mutual};
 use crate::device::Device;
+use crate::enrol::{EnrolError, Office};
 use crate::frames;
 use crate::planner::Planner;
-use crate::planner::mqtt::Bus;
+use crate::planner::mqtt::{Bus, Way};
 use crate::planner::store::{Store, StoreError};
 use crate::runner::{self, RunnerError};
+use crate::tls::FloorClock;
 
 /// It is not earlier than this agent's release (Unix time, ms): 2026-11-01.
-const RELEASED_AT_MS: u64 = 1_793_491_200_000;
+pub(crate) const RELEASED_AT_MS: u64 = 1_793_491_200_000;
 /// Events that may wait for the planner; with more, network and runner are slowed.
 const EVENTS_MAX: usize = 1024;
+/// The first and the longest pause between attempts to reach the place of enrolment.
+const ENROL_PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+const STORE_FILE: &str = "agent.db";
 
 /// Why an agent could not start.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +51,9 @@ pub enum StartError {
     /// The MQTT client's options.
     #[error("the MQTT client: {0}")]
     Mqtt(#[from] rumqttc::ClientBuildError),
+    /// The device's certificate.
+    #[error(transparent)]
+    Enrol(#[from] EnrolError),
     /// The system's randomness.
     #[error("the system gives no random numbers")]
     Random,
@@ -106,9 +117,8 @@ pub fn start(
         let path = path.to_owned();
         move |error| StartError::Io(path, error)
     };
-    fs::create_dir_all(data).map_err(io(data))?;
-    fs::set_permissions(data, fs::Permissions::from_mode(0o700)).map_err(io(data))?;
-    let store_path = data.join("agent.db");
+    open_folder(data)?;
+    let store_path = data.join(STORE_FILE);
     let store = Store::open(&store_path)?;
     let boot = new_boot()?;
 
@@ -131,20 +141,89 @@ pub fn start(
     let to_runner = frames::sender("planner", planner_end).map_err(io(data))?;
     runner::start(config.identity.profile.clone(), device, runner_end)?;
 
-    let address = (config.broker.0.as_str(), config.broker.1);
+    let time_floor_ms = RELEASED_AT_MS.max(store.time_floor_ms()?);
+    let clock = Arc::new(FloorClock::new(time_floor_ms));
+    let (way, renewal) = way(config.broker, config.mutual, &config.identity, data, &clock)?;
     let who = (config.identity.fleet.clone(), config.identity.device.clone(), boot.clone());
-    let bus = Bus::start(address, who, events)?;
+    let bus = Bus::start(way, who, events)?;
     let agent = Agent::new(Setup {
         identity: config.identity,
         root: config.root,
-        judge: Box::new(KeySignatures),
+        judge: Box::new(Judge),
         boot,
         agent_version: env!("CARGO_PKG_VERSION").to_owned(),
-        time_floor_ms: RELEASED_AT_MS.max(store.time_floor_ms()?),
+        time_floor_ms,
+        released_at_ms: RELEASED_AT_MS,
     });
     let (stop, stopped) = watch::channel(false);
+    let agent = (agent, config.later_roots);
     let planner = Planner::new(agent, store, bus, to_runner, from_all, stopped, runner_gone);
-    Ok(AgentHandle { stop, planner: tokio::spawn(planner.run()), store_path })
+    let renewal = renewal.map(tokio::spawn);
+    let planner = tokio::spawn(async move {
+        let ended = planner.run().await;
+        renewal.inspect(JoinHandle::abort);
+        ended
+    });
+    Ok(AgentHandle { stop, planner, store_path })
+}
+
+type Renewal = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// The way to the broker, and what keeps the device's certificate fresh on it.
+fn way(
+    broker: (String, u16),
+    mutual: Option<Mutual>,
+    identity: &Identity,
+    data: &Path,
+    clock: &Arc<FloorClock>,
+) -> Result<(Way, Option<Renewal>), EnrolError> {
+    let (renewed, changes) = watch::channel(0);
+    let Some(mutual) = mutual else {
+        let clock = Arc::clone(clock);
+        return Ok((Way { broker, tls: None, clock, renewed: changes }, None));
+    };
+    let can_renew = mutual.enrol.is_some();
+    let office = Office::new(mutual, identity.device.clone(), data, Arc::clone(clock))?;
+    let held = office.load()?.ok_or(EnrolError::NotEnrolled)?;
+    let own = held.own()?;
+    let tls = Some(office.broker_tls(Arc::clone(&own))?);
+    let way = Way { broker, tls, clock: Arc::clone(clock), renewed: changes };
+    let renewal = can_renew.then(|| Box::pin(office.keep_renewed(held, own, renewed)) as Renewal);
+    Ok((way, renewal))
+}
+
+/// Gets the device's first certificate by a one-time token, if it has none: tries until
+/// the cloud can be reached.
+///
+/// # Errors
+/// [`EnrolError`] when the cloud says no, or a file cannot be used.
+pub async fn enrol(config: &AgentConfig, data: &Path, token: &str) -> Result<bool, StartError> {
+    open_folder(data)?;
+    let store = Store::open(&data.join(STORE_FILE))?;
+    let clock = Arc::new(FloorClock::new(RELEASED_AT_MS.max(store.time_floor_ms()?)));
+    let mutual = config.mutual.clone().ok_or(EnrolError::NothingToDo)?;
+    let office = Office::new(mutual, config.identity.device.clone(), data, clock)?;
+    if office.load()?.is_some() {
+        return Ok(false);
+    }
+    let mut pause = ENROL_PAUSE.0;
+    loop {
+        match office.enrol(token).await {
+            Ok(_) => return Ok(true),
+            Err(EnrolError::Post(error)) => {
+                tracing::warn!(%error, ?pause, "the cloud cannot be reached; trying again");
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(ENROL_PAUSE.1);
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+fn open_folder(data: &Path) -> Result<(), StartError> {
+    let made = fs::create_dir_all(data)
+        .and_then(|()| fs::set_permissions(data, fs::Permissions::from_mode(0o700)));
+    made.map_err(|error| StartError::Io(data.to_owned(), error))
 }
 
 fn new_boot() -> Result<BootId, StartError> {

@@ -21,4 +21,5 @@ mod agent {
     mod socket;
     mod store;
     mod swap;
+    mod trust;
 }

@@ -125,7 +125,7 @@ pub struct StoredModule {
 
 /// The document of one device. Small modules go inline, in the order of their
 /// digests, as long as they fit together and `inline` says so; the rest must
-/// come on their own topics.
+/// come on their own topics. Approvals are attached by whoever signs it.
 ///
 /// # Errors
 /// [`Reason::UnknownModule`] for a slot whose module is not among `modules`, and
@@ -166,6 +166,7 @@ pub fn document(
         functions: content.functions.clone(),
         modules: listed,
         reporting: content.reporting,
+        approvals: vec![],
     };
     content::check(&document, profile)?;
     Ok(document)

@@ -11,6 +11,11 @@ pub mod compose;
 
 pub mod comparison;
 
+pub mod access;
+pub mod approvals;
+pub mod audit_chain;
+pub mod roots;
+
 pub use comparison::Comparison;
 pub use compose::{Content, Effective};
 pub use layer::{Layer, Origin};

@@ -4,17 +4,24 @@
 use gnomon_cloud_core::compose::StoredModule;
 use gnomon_host::{Admitted, Host};
 use gnomon_schemas::ids::{Digest, FunctionName};
-use gnomon_schemas::module::{KeySignatures, verify_module};
+use gnomon_schemas::module::verify_module;
 use gnomon_schemas::profile::{Budget, Profile};
 use gnomon_schemas::reason::Refusal;
 use gnomon_schemas::trust::TrustRoot;
+use gnomon_sigstore::Judge;
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
+
+use crate::clock;
 
 /// Admissions kept in memory; beyond, the lowest key goes.
 const ADMISSIONS_MAX: usize = 256;
 
-type Key = (Digest, Digest, FunctionName, u64, u64);
+/// Judges who published a module, as a device does.
+pub(crate) const JUDGE: Judge = Judge;
+
+/// The trust root's version, module, evidence, profile, function and budget.
+type Key = (u64, Digest, Digest, Digest, FunctionName, u64, u64);
 
 /// Modules that were checked for a profile's function and budget.
 #[derive(Default)]
@@ -46,7 +53,10 @@ impl Admissions {
         place: Place<'_>,
     ) -> Result<Admitted, Refusal> {
         let key = (
+            // What passed under one root need not pass under the next.
+            root.version,
             digest.clone(),
+            Digest::of(&serde_json::to_vec(&module.listed.evidence).unwrap_or_default()),
             place.profile_digest.clone(),
             place.function.clone(),
             place.budget.fuel,
@@ -61,8 +71,7 @@ impl Admissions {
             digest,
             &module.listed,
             (place.profile, place.function),
-            root,
-            &KeySignatures,
+            (root, &JUDGE, clock::now_ms()),
         )?;
         let admitted = host.admit(verified.bytes(), place.profile, place.function, place.budget)?;
         let mut known = lock();

@@ -6,13 +6,16 @@
 //! away, ends up with the newest state. Meaning is not known here.
 
 use gnomon_cloud_core::Selector;
+use gnomon_schemas::acl::SERVICE_NAME;
 use gnomon_schemas::ids::{DeviceId, Digest, FleetId};
 use gnomon_schemas::limits::MQTT_PACKET_BYTES_MAX;
 use gnomon_schemas::reason::{Reason, Refusal};
 use gnomon_schemas::topics::{Channel, Topic};
 use rumqttc::{
-    AsyncClient, Event, EventLoop, Incoming, MqttOptions, PublishOptions, QoS, SubscribeFilterInput,
+    AsyncClient, Event, EventLoop, Incoming, MqttOptions, PublishOptions, QoS,
+    SubscribeFilterInput, TlsConfiguration, Transport,
 };
+use rustls::ClientConfig;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,7 +23,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use crate::app::App;
-use crate::store::{devices, modules, versions};
+use crate::store::{devices, modules, roots, versions};
 use crate::{clock, publish};
 
 /// Documents that are read and handed on at a time.
@@ -37,6 +40,8 @@ pub enum Command {
     Desired(DeviceId),
     /// Clear what is retained for a device that was removed.
     Clear(DeviceId),
+    /// Publish a trust root; what is told after it goes after it.
+    Root(u64),
     /// Publish these bytes, not retained.
     Ack(DeviceId, Vec<u8>),
     /// Publish everything that is retained: the connection is new.
@@ -84,30 +89,68 @@ pub struct Bus {
     fleet: FleetId,
 }
 
-/// Splits `mqtt://host:port`.
+/// Where a broker is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BrokerUrl {
+    /// Whether it speaks TLS.
+    pub is_tls: bool,
+    /// Its host.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+}
+
+/// Reads `mqtt://HOST:PORT` or `mqtts://HOST:PORT`.
 ///
 /// # Errors
 /// A sentence that says what is expected.
-pub fn parse_url(url: &str) -> Result<(String, u16), String> {
-    let wrong = || format!("`{url}` is not of the form mqtt://HOST:PORT");
-    let rest = url.strip_prefix("mqtt://").ok_or_else(wrong)?.trim_end_matches('/');
+pub fn parse_url(url: &str) -> Result<BrokerUrl, String> {
+    if url.contains('@') {
+        // Not quoted: what stands before the sign may be a password.
+        return Err("a broker is given without name and password, as mqtts://HOST:PORT: it \
+                    knows the service by its certificate"
+            .into());
+    }
+    let wrong = || format!("`{url}` is not of the form mqtts://HOST:PORT or mqtt://HOST:PORT");
+    let (scheme, rest) = url.split_once("://").ok_or_else(wrong)?;
+    let (is_tls, usual_port) = match scheme {
+        "mqtts" => (true, 8883),
+        "mqtt" => (false, 1883),
+        _ => return Err(wrong()),
+    };
+    let rest = rest.trim_end_matches('/');
     let (host, port) = match rest.rsplit_once(':') {
-        Some((host, port)) => (host, port.parse().map_err(|_| wrong())?),
-        None => (rest, 1883),
+        // The colons of a bare IPv6 address are none before a port.
+        Some((host, port)) if !rest.ends_with(']') => (host, port.parse().map_err(|_| wrong())?),
+        _ => (rest, usual_port),
     };
     let host = host.trim_start_matches('[').trim_end_matches(']');
-    if host.is_empty() || host.contains('/') { Err(wrong()) } else { Ok((host.to_owned(), port)) }
+    if host.is_empty() || host.contains('/') {
+        return Err(wrong());
+    }
+    Ok(BrokerUrl { is_tls, host: host.to_owned(), port })
 }
 
 impl Bus {
-    /// Prepares a client; it connects once its tasks run.
+    /// Prepares a client; it connects once its tasks run. `tls` is for `mqtts://`.
     ///
     /// # Errors
     /// A sentence that says what is wrong with the URL.
-    pub fn new(url: &str, fleet: &FleetId) -> Result<(Bus, BusHandle), String> {
-        let (host, port) = parse_url(url)?;
-        let name = format!("gnomon-cloud-{fleet}");
-        let mut options = MqttOptions::new(name, (host, port));
+    pub fn new(
+        url: &str,
+        fleet: &FleetId,
+        tls: Option<Arc<ClientConfig>>,
+    ) -> Result<(Bus, BusHandle), String> {
+        let BrokerUrl { is_tls, host, port } = parse_url(url)?;
+        let mut options = MqttOptions::new(SERVICE_NAME, (host, port));
+        match tls.filter(|_| is_tls) {
+            Some(tls) => {
+                let tls = TlsConfiguration::Rustls(tls);
+                options.set_transport(Transport::tls_with_config(tls));
+            }
+            None if is_tls => return Err(format!("`{url}` needs certificates")),
+            None => {}
+        }
         options
             .set_keep_alive(30)
             .set_clean_session(true)
@@ -199,6 +242,7 @@ async fn publish_all(
                     let topic = Topic::Device(app.fleet.clone(), device, Channel::Ack);
                     send(&client, &topic, bytes, false).await
                 }
+                Command::Root(version) => root(&app, &client, version).await,
                 Command::Clear(device) => clear(&app, &client, &device).await,
                 Command::Everything => everything(&app, &client).await,
             };
@@ -223,9 +267,17 @@ async fn clear(app: &App, client: &AsyncClient, device: &DeviceId) -> Result<(),
     Ok(())
 }
 
+async fn root(app: &App, client: &AsyncClient, version: u64) -> Result<(), Refusal> {
+    let envelope = app.store.read(move |db| Ok::<_, Refusal>(roots::find(db, version)?)).await?;
+    let Some(envelope) = envelope else { return Ok(()) };
+    send(client, &Topic::Trust(app.fleet.clone(), version), envelope, true).await
+}
+
 async fn everything(app: &App, client: &AsyncClient) -> Result<(), Refusal> {
-    let trust = Topic::Trust(app.fleet.clone());
-    send(client, &trust, app.trust.envelope.clone(), true).await?;
+    // Roots before documents, the oldest first: a device takes one after the other.
+    for (version, envelope) in app.store.read(|db| Ok::<_, Refusal>(roots::chain(db)?)).await? {
+        send(client, &Topic::Trust(app.fleet.clone(), version), envelope, true).await?;
+    }
     let all =
         app.store.read(|db| Ok::<_, Refusal>(devices::list(db, &Selector::default())?)).await?;
     let external = app.store.read(|db| Ok::<_, Refusal>(publish::external_modules(db)?)).await?;

@@ -145,7 +145,8 @@ async fn store(app: &Arc<App>, checked: Vec<(String, Checked)>) {
     let checked = Arc::new(checked);
     for _ in 0..TRIES_MAX {
         let messages = Arc::clone(&checked);
-        match app.store.write(move |db| store_all(db, &messages)).await {
+        let epoch = app.trust().root.epoch;
+        match app.store.write(move |db| store_all(db, epoch, &messages)).await {
             Ok(outcome) => {
                 for (topic, refusal) in outcome.refused {
                     app.refused.count(&refusal, &topic);
@@ -166,11 +167,15 @@ async fn store(app: &Arc<App>, checked: Vec<(String, Checked)>) {
     tracing::error!(messages = checked.len(), "given up; results come again by themselves");
 }
 
-fn store_all(db: &Connection, checked: &[(String, Checked)]) -> Result<Outcome, Refusal> {
+fn store_all(
+    db: &Connection,
+    epoch: u64,
+    checked: &[(String, Checked)],
+) -> Result<Outcome, Refusal> {
     let mut outcome = Outcome::default();
     let now_ms = clock::now_ms();
     for (topic, message) in checked {
-        if let Err(refusal) = store_one(db, topic, message, now_ms, &mut outcome) {
+        if let Err(refusal) = store_one(db, topic, message, (epoch, now_ms), &mut outcome) {
             // Of the store itself: nothing of this batch may be acknowledged.
             if refusal.reason == Reason::StoreFailed {
                 return Err(refusal);
@@ -185,12 +190,12 @@ fn store_one(
     db: &Connection,
     topic: &str,
     message: &Checked,
-    now_ms: u64,
+    (epoch, now_ms): (u64, u64),
     outcome: &mut Outcome,
 ) -> Result<(), Refusal> {
     match message {
         Checked::Reported(report) => {
-            if store_reported(db, report, now_ms)? {
+            if store_reported(db, report, (epoch, now_ms))? {
                 outcome.behind.push(report.device.clone());
             }
             Ok(())
@@ -228,8 +233,12 @@ fn known(db: &Connection, device: &DeviceId) -> Result<devices::Device, Refusal>
     })
 }
 
-/// Whether the device has not seen its newest document.
-fn store_reported(db: &Connection, report: &Reported, now_ms: u64) -> Result<bool, Refusal> {
+/// Whether the device has not seen its newest document. `epoch` is the trust root's.
+fn store_reported(
+    db: &Connection,
+    report: &Reported,
+    (epoch, now_ms): (u64, u64),
+) -> Result<bool, Refusal> {
     let mut device = known(db, &report.device)?;
     reported::put(db, report, now_ms)?;
     let latest = versions::latest(db, &report.device)?;
@@ -248,8 +257,16 @@ fn store_reported(db: &Connection, report: &Reported, now_ms: u64) -> Result<boo
             ahead = ahead.or(report.seen).or(Some(applied));
         }
     }
+    // Numbers of an older epoch say nothing: what the epoch was raised for is behind.
+    let is_of_older_epoch = match &latest {
+        // Nothing is signed for it yet under the epoch in force: it may wait for approval.
+        Some(latest) if latest.epoch < epoch => true,
+        Some(latest) => versions::is_new_epoch(db, &report.device, latest.epoch)?,
+        None => false,
+    };
     if let Some(ahead) = ahead
         && device.conflict != Some(ahead)
+        && !is_of_older_epoch
     {
         tracing::warn!(device = %report.device, %ahead, signed,
             "the device is ahead of the cloud; it gets nothing until it is resolved");
@@ -273,11 +290,15 @@ fn acknowledge(app: &App, acks: BTreeMap<(DeviceId, BootId), Vec<u64>>) {
             };
             let sealed = serde_json::to_vec(&ack)
                 .map_err(|error| error.to_string())
-                .and_then(|p| app.trust.director.seal::<Ack>(&p).map_err(|e| e.to_string()));
+                .and_then(|p| seal(app, &p).map_err(|refusal| refusal.to_string()));
             match sealed {
                 Ok(bytes) => app.bus.send(Command::Ack(device.clone(), bytes)),
                 Err(error) => tracing::error!(%device, %error, "cannot sign an acknowledgement"),
             }
         }
     }
+}
+
+fn seal(app: &App, ack: &[u8]) -> Result<Vec<u8>, Refusal> {
+    Ok(app.trust().director()?.seal::<Ack>(ack)?)
 }

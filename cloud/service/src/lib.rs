@@ -13,15 +13,24 @@ pub mod serve;
 
 pub mod admission;
 pub mod app;
+pub mod approvals;
+pub mod audit;
 #[cfg(feature = "embedded-broker")]
 pub mod broker;
+pub mod broker_config;
 pub mod bus;
 pub mod clock;
+pub mod https;
+pub mod identity;
 pub mod ingest;
+pub mod keyless;
 pub mod keys;
 pub mod modules;
+pub(crate) mod mqtt;
 pub mod publish;
 pub mod refused;
 pub mod render;
 pub mod store;
+pub mod tokens;
+pub mod trust;
 pub mod wit;

@@ -3,9 +3,9 @@
 
 use gnomon_cloud_core::compose::StoredModule;
 use gnomon_schemas::document::ModuleRef;
-use gnomon_schemas::ids::{Digest, PublisherName};
+use gnomon_schemas::ids::Digest;
 use gnomon_schemas::limits::MODULE_BYTES_MAX;
-use gnomon_schemas::module::{JudgeEvidence as _, KeySignatures, Manifest, ModuleEvidence};
+use gnomon_schemas::module::{JudgeEvidence as _, Manifest, ModuleEvidence};
 use gnomon_schemas::reason::{Reason, Refusal};
 use rusqlite::Connection;
 use schemars::JsonSchema;
@@ -13,9 +13,11 @@ use serde::Serialize;
 use serde_json::Value;
 use std::sync::Arc;
 
-use crate::admission::Place;
+use crate::admission::{JUDGE, Place};
 use crate::app::App;
 use crate::clock;
+use crate::publish::{self, Affected};
+use crate::store::audit::Entry;
 use crate::store::modules::{self, ModuleInfo};
 use crate::store::profiles::{self, StoredProfile};
 
@@ -35,7 +37,8 @@ pub struct Fit {
     pub refusal: Option<Refusal>,
 }
 
-/// Checks and stores a module; says whether it is new.
+/// Checks and stores a module; says whether it is new. For one that is there, other
+/// evidence takes the place of what it came with.
 ///
 /// # Errors
 /// The first check that fails; for a module that fits no profile, the first
@@ -43,8 +46,8 @@ pub struct Fit {
 pub async fn upload(
     app: &Arc<App>,
     bytes: Vec<u8>,
-    publisher: PublisherName,
-    signature: String,
+    evidence: ModuleEvidence,
+    entry: Entry,
 ) -> Result<(ModuleInfo, bool), Refusal> {
     if bytes.len() > MODULE_BYTES_MAX {
         let detail = format!("{} bytes, at most {MODULE_BYTES_MAX}", bytes.len());
@@ -55,29 +58,31 @@ pub async fn upload(
     let bytes = Arc::new(bytes);
     let checked = Arc::clone(&bytes);
     // Compiling takes a while: on a blocking thread, and not within a transaction.
-    let info = tokio::task::spawn_blocking(move || {
-        let evidence = ModuleEvidence::Key { publisher, signature };
-        check(&shared, &profiles, &checked, evidence)
+    let info = tokio::task::spawn_blocking(move || check(&shared, &profiles, &checked, evidence))
+        .await
+        .map_err(|error| Refusal::new(Reason::Unavailable, error.to_string()))??;
+    let entry = entry.with("release", format!("{}@{}", info.listed.name, info.listed.version));
+    publish::edit(app, entry, move |db| {
+        if let Some(known) = modules::find(db, &info.digest)? {
+            if known.listed.evidence == info.listed.evidence {
+                return Ok(((known, false), Affected::None));
+            }
+            modules::set_evidence(db, &info.digest, &info.listed.evidence)?;
+            // Documents say who published what they bring.
+            return Ok(((info, false), Affected::all()));
+        }
+        let (name, version) = (&info.listed.name, &info.listed.version);
+        if let Some(other) = modules::find_release(db, name.as_str(), version)? {
+            let detail = format!(
+                "{name}@{version} is module {} already; give the new one another version",
+                other.digest.short()
+            );
+            return Err(Refusal::new(Reason::AlreadyExists, detail));
+        }
+        modules::insert(db, &info, &bytes)?;
+        Ok(((info, true), Affected::None))
     })
     .await
-    .map_err(|error| Refusal::new(Reason::Unavailable, error.to_string()))??;
-    app.store
-        .write(move |db| {
-            if let Some(known) = modules::find(db, &info.digest)? {
-                return Ok((known, false));
-            }
-            let (name, version) = (&info.listed.name, &info.listed.version);
-            if let Some(other) = modules::find_release(db, name.as_str(), version)? {
-                let detail = format!(
-                    "{name}@{version} is module {} already; give the new one another version",
-                    other.digest.short()
-                );
-                return Err(Refusal::new(Reason::AlreadyExists, detail));
-            }
-            modules::insert(db, &info, &bytes)?;
-            Ok((info, true))
-        })
-        .await
 }
 
 fn check(
@@ -92,7 +97,8 @@ fn check(
         return Err(Refusal::new(Reason::NotAComponent, detail));
     }
     // First whose it is: nothing is read out of bytes that nobody vouches for.
-    KeySignatures.judge(bytes, &evidence, &app.trust.root)?;
+    let trust = app.trust();
+    JUDGE.judge(bytes, &evidence, &trust.root, clock::now_ms())?;
     let Manifest { name, version, release_counter, function } = gnomon_host::manifest(bytes)
         .ok_or_else(|| {
             let detail = "no readable `gnomon.manifest` section; build it with \
@@ -111,7 +117,7 @@ fn check(
             function: &function,
             budget: role.budget,
         };
-        let root = &app.trust.root;
+        let root = &trust.root;
         let refusal = match app.admissions.admit(&app.host, root, (&digest, &module), place) {
             Ok(admitted) => {
                 interface.get_or_insert_with(|| admitted.interface().clone());

@@ -1,9 +1,11 @@
 //! Renders a device's effective content from the layers in the store, and checks
 //! it whole: profile, modules, params. Signs nothing, changes nothing.
 
+use gnomon_cloud_core::approvals::Given;
 use gnomon_cloud_core::compose::{self, Effective, Identity, StoredModule};
 use gnomon_cloud_core::selector::groups_of;
 use gnomon_cloud_core::{Group, Layer, Origin};
+use gnomon_schemas::approval::Grant;
 use gnomon_schemas::content::{self, budget_of};
 use gnomon_schemas::document::{Document, FunctionPlan};
 use gnomon_schemas::ids::{Digest, FunctionName, GroupId, Version};
@@ -12,16 +14,21 @@ use gnomon_schemas::reason::{Reason, Refusal};
 use rusqlite::Connection;
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use crate::admission::Place;
 use crate::app::App;
+use crate::approvals::{Attached, Known};
 use crate::store::devices::Device;
 use crate::store::{StoreError, layers, modules, profiles};
+use crate::trust::Trust;
 
 /// Renders devices within one transaction; profiles and modules are read once.
 pub struct Renderer<'a> {
     app: &'a App,
+    trust: Arc<Trust>,
     db: &'a Connection,
+    known: Known<'a>,
     groups: BTreeMap<GroupId, Group>,
     layers: BTreeMap<String, Layer>,
     profiles: BTreeMap<Digest, Rc<Profile>>,
@@ -34,25 +41,64 @@ pub struct Rendered {
     pub effective: Effective,
     /// For whom.
     pub identity: Identity,
-    /// The digest of all but version and times.
+    /// The digest of all but version, times and approvals.
     pub content_digest: Digest,
+    /// What must be approved of it.
+    pub grant: Grant,
     profile: Rc<Profile>,
 }
 
 impl<'a> Renderer<'a> {
-    /// Reads groups and layers.
+    /// Reads groups and layers, under the trust root in force.
     ///
     /// # Errors
     /// [`StoreError`].
     pub fn new(app: &'a App, db: &'a Connection) -> Result<Renderer<'a>, StoreError> {
+        Renderer::under(app, app.trust(), db)
+    }
+
+    /// As [`Renderer::new`], under a trust root that need not be in force yet.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn under(
+        app: &'a App,
+        trust: Arc<Trust>,
+        db: &'a Connection,
+    ) -> Result<Renderer<'a>, StoreError> {
         Ok(Renderer {
             app,
+            known: Known::new(db, Arc::clone(&trust)),
+            trust,
             db,
             groups: layers::groups(db)?,
             layers: layers::list(db)?,
             profiles: BTreeMap::new(),
             modules: BTreeMap::new(),
         })
+    }
+
+    /// The trust root that it renders under.
+    pub fn trust(&self) -> &Trust {
+        &self.trust
+    }
+
+    /// The transaction that it works in.
+    pub fn db(&self) -> &'a Connection {
+        self.db
+    }
+
+    /// The approvals that a rendered device's document goes out with; those that its
+    /// last one had go before others.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn attach(
+        &mut self,
+        rendered: &Rendered,
+        before: &[Digest],
+    ) -> Result<Attached, StoreError> {
+        self.known.attach(&rendered.grant, &rendered.identity.device, before)
     }
 
     /// The layers of a device, lowest first.
@@ -86,7 +132,7 @@ impl<'a> Renderer<'a> {
             fleet: self.app.fleet.clone(),
             device: device.device.clone(),
             profile: device.profile.clone(),
-            epoch: self.app.trust.root.epoch,
+            epoch: self.trust.root.epoch,
         };
         for digest in effective.content.modules() {
             if !self.modules.contains_key(digest)
@@ -96,9 +142,12 @@ impl<'a> Renderer<'a> {
             }
         }
         let content_digest = compose::content_digest(&effective.content, &identity, &self.modules);
-        let rendered = Rendered { effective, identity, content_digest, profile };
         // The version does not matter to the checks; the real one comes when it is signed.
-        self.document(&rendered, (Version::FIRST, 0), false)?;
+        let with = (&*profile, false);
+        let (content, first) = (&effective.content, (Version::FIRST, 0));
+        let document = compose::document(content, &identity, first, &self.modules, with)?;
+        let grant = Grant::of(&document);
+        let rendered = Rendered { effective, identity, content_digest, grant, profile };
         for (function, plan) in &rendered.effective.content.functions {
             self.check_slots(&rendered, function, plan)
                 .map_err(|refusal| refusal.at(format!("functions.{function}")))?;
@@ -106,7 +155,7 @@ impl<'a> Renderer<'a> {
         Ok(rendered)
     }
 
-    /// The document of a rendered device.
+    /// The document of a rendered device, with its approvals.
     ///
     /// # Errors
     /// Those of [`compose::document`].
@@ -115,10 +164,13 @@ impl<'a> Renderer<'a> {
         rendered: &Rendered,
         version_and_time: (Version, u64),
         inline: bool,
+        approvals: &[Rc<Given>],
     ) -> Result<Document, Refusal> {
         let Rendered { effective, identity, profile, .. } = rendered;
-        let with = (&**profile, inline);
-        compose::document(&effective.content, identity, version_and_time, &self.modules, with)
+        let (content, with) = (&effective.content, (&**profile, inline));
+        let document = compose::document(content, identity, version_and_time, &self.modules, with)?;
+        let approvals = approvals.iter().map(|given| given.envelope.clone()).collect();
+        Ok(Document { approvals, ..document })
     }
 
     fn check_slots(
@@ -139,7 +191,7 @@ impl<'a> Renderer<'a> {
         let named = active.chain(candidates.map(|(i, slot)| (format!("candidates[{i}]"), slot)));
         for (name, slot) in named {
             let Some(module) = self.modules.get(&slot.module) else { continue };
-            let (host, root) = (&self.app.host, &self.app.trust.root);
+            let (host, root) = (&self.app.host, &self.trust.root);
             let admitted = self.app.admissions.admit(host, root, (&slot.module, module), place);
             admitted
                 .and_then(|admitted| Ok(admitted.check_params(&slot.params).map(drop)?))

@@ -1,11 +1,11 @@
 //! Starts and stops the cloud inside any process: opens keys and store, starts
 //! broker, bus, ingest and HTTP, and takes them down again.
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use gnomon_host::{Host, HostOptions};
 use gnomon_schemas::ids::FleetId;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -13,11 +13,16 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use crate::admission::Admissions;
+use crate::api::guard::Doors;
 use crate::app::App;
+use crate::audit::AuditKey;
 use crate::bus::Bus;
+use crate::identity::{Identities, IdentityOptions};
+use crate::mqtt::{EmbeddedBroker, Mqtt, Place};
 use crate::refused::Refused;
-use crate::store::Store;
-use crate::{api, clock, ingest, keys, publish};
+use crate::store::{Store, tokens};
+use crate::trust::InForce;
+use crate::{api, audit, clock, https, ingest, keys, mqtt, publish};
 
 /// How often documents near their expiry are looked for.
 const RENEW_EVERY: Duration = Duration::from_secs(600);
@@ -33,14 +38,37 @@ pub struct ServeOptions {
     pub fleet: FleetId,
     /// Where HTTP listens; port 0 takes any free one.
     pub http: SocketAddr,
+    /// Whether HTTP speaks TLS.
+    pub http_tls: HttpTls,
     /// Where the embedded broker listens; port 0 takes any free one.
     pub mqtt: SocketAddr,
-    /// Another broker instead of the embedded one, as `mqtt://host:port`.
+    /// Another broker instead of the embedded one: `mqtts://host:port`, `mqtt://...`.
     pub broker: Option<String>,
+    /// How devices, broker and service know each other.
+    pub identity: IdentityOptions,
+}
+
+/// Whether HTTP speaks TLS, and with which certificate.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum HttpTls {
+    /// It does not: on a loopback address only.
+    #[default]
+    Off,
+    /// With these PEM files.
+    Files {
+        /// The certificate chain.
+        certificate: PathBuf,
+        /// Its private key.
+        key: PathBuf,
+    },
+    /// With a certificate that the fleet's own authority issues.
+    FleetCa,
 }
 
 /// A service that runs until it is shut down or dropped.
 pub struct Running {
+    app: Arc<App>,
+    scheme: &'static str,
     http_addr: SocketAddr,
     mqtt_url: String,
     data_dir: PathBuf,
@@ -50,11 +78,6 @@ pub struct Running {
     broker: Option<EmbeddedBroker>,
 }
 
-#[cfg(feature = "embedded-broker")]
-type EmbeddedBroker = crate::broker::Broker;
-#[cfg(not(feature = "embedded-broker"))]
-type EmbeddedBroker = std::convert::Infallible;
-
 impl Running {
     /// Where HTTP listens.
     pub fn http_addr(&self) -> SocketAddr {
@@ -63,10 +86,18 @@ impl Running {
 
     /// The base of the HTTP API.
     pub fn http_url(&self) -> String {
-        format!("http://{}", self.http_addr)
+        format!("{}://{}", self.scheme, self.http_addr)
     }
 
-    /// Where devices connect, as `mqtt://host:port`.
+    /// Whether HTTP answers everybody on this machine, because no token exists yet.
+    ///
+    /// # Errors
+    /// That of the store.
+    pub async fn is_open(&self) -> Result<bool> {
+        Ok(!self.app.store.read(tokens::any).await?)
+    }
+
+    /// Where devices connect, as `mqtts://host:port` or `mqtt://host:port`.
     pub fn mqtt_url(&self) -> &str {
         &self.mqtt_url
     }
@@ -90,6 +121,9 @@ impl Running {
         self.stop_http.take().map(|stop| stop.send(()));
         if tokio::time::timeout(STOP_GRACE, &mut self.http).await.is_err() {
             tracing::warn!("requests were still open after {STOP_GRACE:?}; they are cut");
+        }
+        if let Err(refusal) = audit::checkpoint(&self.app).await {
+            tracing::error!(%refusal, "the last checkpoint of the audit log is missing");
         }
         for task in std::mem::take(&mut self.tasks) {
             task.abort();
@@ -117,68 +151,84 @@ impl Drop for Running {
 /// # Errors
 /// What could not be opened, read or listened on, and what to do about it.
 pub async fn start(options: ServeOptions) -> Result<Running> {
-    let ServeOptions { data_dir, fleet, http, mqtt, broker } = options;
+    let ServeOptions { data_dir, fleet, http, http_tls, mqtt, broker, identity } = options;
     std::fs::create_dir_all(&data_dir)
         .with_context(|| format!("cannot make the data folder {}", data_dir.display()))?;
-    let trust = keys::open(&data_dir, &fleet, clock::now_ms())?;
+    if keys::first_start(&data_dir, &fleet, clock::now_ms())? {
+        tracing::warn!(
+            "made all keys beside each other, for development; for production see `gnomon trust init`"
+        );
+    }
     let store = Store::open(&data_dir.join("gnomon.sqlite"))?;
+    let trust = InForce::open(&data_dir, &fleet, &store).await?;
+    let audit_key = AuditKey::open(&data_dir)?;
+    check_exposure(http, http_tls != HttpTls::Off, store.read(tokens::any).await?, &data_dir)?;
     let host = Host::new(&HostOptions::default())?;
     let listener = TcpListener::bind(http)
         .await
         .with_context(|| format!("cannot listen on {http}; give another --http"))?;
     let http_addr = listener.local_addr().context("the HTTP listener has no address")?;
-    let (broker, mqtt_url) = start_broker(broker, mqtt).await?;
-    let (bus, handle) = Bus::new(&mqtt_url, &fleet).map_err(anyhow::Error::msg)?;
+    let now_ms = clock::now_ms();
+    let identities = Identities::open(&data_dir, &fleet, &store, &identity, now_ms).await?;
+    let tls = match &http_tls {
+        HttpTls::Off => None,
+        HttpTls::Files { certificate, key } => Some(https::Tls::read(certificate, key)?),
+        HttpTls::FleetCa => {
+            let hosts = mqtt::hosts(&identity.broker_names, http_addr.ip());
+            let (chain, key) = identities.ca().http(&data_dir, &hosts, now_ms)?.into_parts();
+            Some(https::Tls::new(chain, key)?)
+        }
+    };
+    let place = Place { data_dir: &data_dir, fleet: &fleet, now_ms };
+    let Mqtt { embedded: broker, url: mqtt_url, own_url, tls: mqtt_tls } =
+        mqtt::open(broker, mqtt, &identity, &identities, &place).await?;
+    let (bus, handle) = Bus::new(&own_url, &fleet, mqtt_tls).map_err(anyhow::Error::msg)?;
     let app = Arc::new(App {
         fleet,
         data_dir: data_dir.clone(),
         mqtt_url: mqtt_url.clone(),
+        identities: Arc::new(identities),
         store,
         trust,
         host,
         admissions: Admissions::default(),
         bus: handle,
+        audit_key,
+        doors: Doors::of(http_addr.ip()),
         refused: Refused::default(),
     });
     let (messages, bus_tasks) = bus.run(Arc::clone(&app));
     let mut tasks = Vec::from(bus_tasks);
     tasks.push(tokio::spawn(ingest::run(Arc::clone(&app), messages)));
     tasks.push(tokio::spawn(renew_for_ever(Arc::clone(&app))));
+    tasks.push(tokio::spawn(audit::checkpoint_for_ever(Arc::clone(&app))));
     let (stop_http, stopped) = oneshot::channel::<()>();
-    let server = axum::serve(listener, api::router(app)).with_graceful_shutdown(async {
-        // Dropped or told: both mean stop.
-        stopped.await.unwrap_or_default();
-    });
-    let http = tokio::spawn(async move {
-        if let Err(error) = server.await {
-            tracing::error!(%error, "HTTP ended");
-        }
-    });
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    let router = api::router(Arc::clone(&app));
+    let http = tokio::spawn(https::serve(listener, tls, router, https::Limits::default(), stopped));
     let stop_http = Some(stop_http);
-    Ok(Running { http_addr, mqtt_url, data_dir, stop_http, http, tasks, broker })
+    Ok(Running { app, scheme, http_addr, mqtt_url, data_dir, stop_http, http, tasks, broker })
 }
 
-#[cfg(feature = "embedded-broker")]
-async fn start_broker(
-    url: Option<String>,
-    mqtt: SocketAddr,
-) -> Result<(Option<EmbeddedBroker>, String)> {
-    if let Some(url) = url {
-        return Ok((None, url));
+/// Beyond the loopback, nothing is told or taken without TLS and a token.
+fn check_exposure(http: SocketAddr, has_tls: bool, any_token: bool, data: &Path) -> Result<()> {
+    if http.ip().is_loopback() {
+        return Ok(());
     }
-    let started = tokio::task::spawn_blocking(move || crate::broker::Broker::start(mqtt));
-    let broker = started.await.context("the broker's starter ended")??;
-    let url = format!("mqtt://{}", broker.address());
-    Ok((Some(broker), url))
-}
-
-#[cfg(not(feature = "embedded-broker"))]
-async fn start_broker(
-    url: Option<String>,
-    _: SocketAddr,
-) -> Result<(Option<EmbeddedBroker>, String)> {
-    let url = url.context("this build has no embedded broker; give --broker mqtt://HOST:PORT")?;
-    Ok((None, url))
+    if !has_tls {
+        bail!(
+            "--http {http} is reachable from other machines and would speak without TLS; give \
+             --https, or --http-cert and --http-key, or listen on 127.0.0.1"
+        );
+    }
+    if !any_token {
+        bail!(
+            "--http {http} is reachable from other machines and no token exists; make one first \
+             with `gnomon token create --data {} --name NAME --role admin`",
+            data.display()
+        );
+    }
+    Ok(())
 }
 
 async fn renew_for_ever(app: Arc<App>) {

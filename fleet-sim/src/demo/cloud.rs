@@ -2,8 +2,9 @@
 
 use anyhow::{Context as _, Result, bail};
 use gnomon::keys::PrivateKey;
+use gnomon_schemas::approval::{Approval, ApprovalSchema};
 use gnomon_schemas::results::Summary;
-use gnomon_schemas::{DeviceId, Digest};
+use gnomon_schemas::{DeviceId, Digest, FleetId};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 use ureq::Agent;
@@ -66,6 +67,25 @@ impl Cloud {
     pub(super) fn set_fleet(&self, active: &Value, candidates: &Value) -> Result<()> {
         let plan = json!({"functions": {"setpoint": {"active": active, "candidates": candidates}}});
         self.patch("/v1/fleet/desired", &plan).map(drop)
+    }
+
+    /// Signs all that waits with an approver's key; how many devices waited.
+    pub(super) fn approve_all(&self, fleet: &FleetId, approver: &PrivateKey) -> Result<usize> {
+        let mut devices = 0;
+        let all = self.get("/v1/approvals")?;
+        for request in all["waiting"].as_array().into_iter().flatten() {
+            devices += request["devices"].as_array().map_or(0, Vec::len);
+            let approval = Approval {
+                schema: ApprovalSchema::V1,
+                fleet: fleet.clone(),
+                devices: None,
+                approved_at_ms: gnomon::clock::now_ms(),
+                grant: serde_json::from_value(request["grant"].clone())?,
+            };
+            let payload = serde_json::to_vec(&approval)?;
+            self.post("/v1/approvals", &gnomon::keys::seal::<Approval>(&payload, &[approver])?)?;
+        }
+        Ok(devices)
     }
 
     /// Waits until every device is in sync; how many are at the end.

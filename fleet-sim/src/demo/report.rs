@@ -159,11 +159,14 @@ impl DemoReport {
             ),
             promise(
                 refused("module_signature_invalid") >= self.devices
+                    && refused("approval_missing") >= self.devices
                     && refused("threshold_not_met") >= self.devices
                     && refused("rollback") >= self.devices,
                 format!(
-                    "attacks refused: {} tampered modules, {} unsigned documents, {} replays",
+                    "attacks refused: {} tampered modules, {} that nobody approved, {} unsigned \
+                     documents, {} replays",
                     refused("module_signature_invalid"),
+                    refused("approval_missing"),
                     refused("threshold_not_met"),
                     refused("rollback")
                 ),

@@ -1,5 +1,5 @@
 //! The story, in order: start, enrol, publish v1, shadow v2, compare, promote,
-//! attack, count.
+//! attack, count. Whatever brings code is approved by a second key.
 
 use anyhow::{Context as _, Result, ensure};
 use gnomon::keys::PrivateKey;
@@ -8,7 +8,7 @@ use gnomon_agent::{AgentConfig, Swapped};
 use gnomon_agent_core::Identity;
 use gnomon_schemas::ids::FunctionName;
 use gnomon_schemas::profile::Profile;
-use gnomon_schemas::verify::verify_first_root;
+use gnomon_schemas::succession::verify_first_root;
 use gnomon_schemas::{DeviceId, Digest, FleetId};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
@@ -42,6 +42,7 @@ pub(super) struct Stage {
     pub(super) fleet: FleetId,
     pub(super) folder: tempfile::TempDir,
     pub(super) cloud: Cloud,
+    approver: PrivateKey,
     pub(super) running: Running,
     pub(super) pace: Arc<Pace>,
     pub(super) members: Vec<Member>,
@@ -100,8 +101,11 @@ impl Stage {
             data_dir: folder.path().join("cloud"),
             fleet: fleet.clone(),
             http: any,
+            http_tls: gnomon::serve::HttpTls::Off,
             mqtt: any,
             broker: None,
+            // Hundreds of devices on one machine; certificates would show nothing here.
+            identity: gnomon::identity::IdentityOptions::insecure(),
         })
         .await?;
         let cloud = Cloud::new(running.http_url());
@@ -114,6 +118,7 @@ impl Stage {
             options.start,
         ));
         let publisher = PrivateKey::read(&running.data_dir().join("keys/publisher.pem"))?;
+        let approver = PrivateKey::read(&running.data_dir().join("keys/approver.pem"))?;
         cloud.post("/v1/profiles", PROFILE)?;
         let modules = Modules {
             v1: cloud.upload(gnomon_examples::WATER_HEATER_TOU, &publisher)?,
@@ -131,6 +136,7 @@ impl Stage {
             fleet,
             folder,
             cloud,
+            approver,
             running,
             pace: Arc::new(Pace::new(options.speed)),
             members: vec![],
@@ -167,7 +173,9 @@ impl Stage {
                 profile_digest: self.profile_digest.clone(),
             },
             root,
+            later_roots: vec![],
             broker: (broker.ip().to_string(), broker.port()),
+            mutual: None,
         })
     }
 
@@ -206,10 +214,19 @@ impl Stage {
         Ok(())
     }
 
+    /// What brings code waits for a second person; this is that person.
+    fn approve(&self) -> Result<()> {
+        let devices = self.cloud.approve_all(&self.fleet, &self.approver)?;
+        ensure!(devices as u64 == self.devices(), "{devices} devices waited for an approval");
+        say(&format!("  {devices} devices wait; a second person approves with a key of their own"));
+        Ok(())
+    }
+
     fn publish_v1(&mut self) -> Result<()> {
         say("\n1. Publish water-heater-tou (v1: heats in off-peak hours) to the fleet");
         let active = json!({"module": self.modules.v1, "params": v1_params()});
         self.cloud.set_fleet(&active, &json!([]))?;
+        self.approve()?;
         self.converge("v1 in control")?;
         self.run_to(self.ticks() * 2 / 7, "v1 runs")
     }
@@ -220,6 +237,7 @@ impl Stage {
         let active = json!({"module": self.modules.v1, "params": v1_params()});
         let candidate = json!({"module": self.modules.v2, "params": v2_params()});
         self.cloud.set_fleet(&active, &json!([candidate]))?;
+        self.approve()?;
         self.converge("v2 beside v1")?;
         self.run_to(self.ticks() * 5 / 7, "v2 in shadow")
     }
@@ -282,6 +300,7 @@ impl Stage {
         self.pace.run_to(self.ticks() * 6 / 7);
         let active = json!({"module": self.modules.v2, "params": v2_params()});
         self.cloud.set_fleet(&active, &json!([]))?;
+        self.approve()?;
         self.converge("v2 in control")?;
         self.run_to(self.ticks() * 6 / 7, "v2 runs")
     }
@@ -290,27 +309,37 @@ impl Stage {
         say("\n4. Try to do harm");
         // The ticks after these are for what comes after the attacks.
         self.pace.run_to(self.ticks() * 13 / 14);
-        let director = PrivateKey::read(&self.running.data_dir().join("keys/director.pem"))?;
+        let key = |name: &str| PrivateKey::read(&self.running.data_dir().join("keys").join(name));
+        let stolen = attacks::Stolen {
+            director: key("director.pem")?,
+            approver: key("approver.pem")?,
+            publisher: key("publisher.pem")?,
+        };
         let newest = |device: &DeviceId| -> Result<Vec<u8>> {
             let view = self.cloud.get(&format!("/v1/devices/{device}"))?;
             let version = view["desired"]["version"].as_u64().context("no version")?;
             self.cloud.bytes(&format!("/v1/devices/{device}/versions/{version}"))
         };
-        let (mut tampered, mut unsigned, mut replayed) = (vec![], vec![], vec![]);
+        let (mut tampered, mut unapproved) = (vec![], vec![]);
+        let (mut unsigned, mut replayed) = (vec![], vec![]);
+        let hot = gnomon_examples::WATER_HEATER_HOT;
         for member in &self.members {
             let device = &member.device;
             let envelope = newest(device)?;
             let first = self.cloud.bytes(&format!("/v1/devices/{device}/versions/1"))?;
-            tampered.push((device.clone(), attacks::tampered_module(&envelope, &director)?));
+            tampered.push((device.clone(), attacks::tampered_module(&envelope, &stolen)?));
+            let document = attacks::unapproved_module(&envelope, hot, &stolen)?;
+            unapproved.push((device.clone(), document));
             unsigned.push((device.clone(), attacks::unsigned(&envelope)?));
             replayed.push((device.clone(), first));
         }
         for (what, reason, messages) in [
             (
-                "a tampered module under the stolen director key",
+                "a tampered module under the stolen keys of director and approver",
                 "module_signature_invalid",
                 tampered,
             ),
+            ("a new module under director and publisher alone", "approval_missing", unapproved),
             ("a newer document that nobody signed", "threshold_not_met", unsigned),
             ("the first document, replayed", "rollback", replayed),
         ] {
@@ -320,9 +349,10 @@ impl Stage {
         }
         let hot = json!({"module": self.modules.hot, "params": {"asked_c": 95.0}});
         self.cloud.set_fleet(&hot, &json!([]))?;
-        self.converge("a signed function that asks for 95 C")?;
+        self.approve()?;
+        self.converge("a signed and approved function that asks for 95 C")?;
         self.run_to(self.ticks() - 60, "it is clamped")?;
-        say("  and back to v2: a newer document with older content");
+        say("  and back to v2: a newer document with older content, approved before");
         let active = json!({"module": self.modules.v2, "params": v2_params()});
         self.cloud.set_fleet(&active, &json!([]))?;
         self.converge("v2 in control again")?;

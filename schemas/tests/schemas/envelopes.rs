@@ -7,8 +7,9 @@ use gnomon_schemas::ack::Ack;
 use gnomon_schemas::document::Document;
 use gnomon_schemas::envelope::{Envelope, Payload, Signature, pre_authentication_encoding};
 use gnomon_schemas::limits::SIGNATURES_MAX;
-use gnomon_schemas::trust::{Role, TrustRoot};
-use gnomon_schemas::verify::{VerifyError, verify, verify_first_root};
+use gnomon_schemas::succession::{RootError, verify_first_root};
+use gnomon_schemas::trust::{CertificateIdentity, Proof, Role, TrustRoot};
+use gnomon_schemas::verify::{VerifyError, verify};
 use gnomon_schemas::{Coded, Digest, Reason};
 
 #[test]
@@ -186,7 +187,7 @@ fn the_digest_is_of_the_bytes_that_were_signed() {
     }
 }
 
-fn first_root(root: &TrustRoot, signers: &[&Signer]) -> Result<(), VerifyError> {
+fn first_root(root: &TrustRoot, signers: &[&Signer]) -> Result<(), RootError> {
     verify_first_root(&pretty(&seal::<TrustRoot>(&pretty(root), signers))).map(drop)
 }
 
@@ -200,6 +201,44 @@ fn a_first_root_is_signed_by_its_own_root_role() {
     for signers in [&[&a][..], &[&a, &a], &[&director, &a], &[]] {
         let error = first_root(&root, signers).unwrap_err();
         assert_eq!(error.reason(), Reason::ThresholdNotMet);
+    }
+}
+
+#[test]
+fn a_root_that_contradicts_itself_is_no_root() {
+    let signers = ["root-a", "root-b", "director"].map(Signer::named);
+    let signers: Vec<&Signer> = signers.iter().collect();
+    let mut contradictions: Vec<TrustRoot> = vec![];
+    let mut with = |change: &dyn Fn(&mut TrustRoot)| {
+        let mut root = fixture::trust_root();
+        change(&mut root);
+        contradictions.push(root);
+    };
+    // One person in two roles, twice in one, a threshold beyond the keys, no keys.
+    with(&|root| root.roles.approver = root.roles.director.clone());
+    with(&|root| root.roles.director.keys.push(Signer::named("root-a").public()));
+    with(&|root| root.roles.root.keys.push(Signer::named("root-a").public()));
+    with(&|root| root.roles.director.threshold = 2);
+    with(&|root| root.roles.approver.keys.clear());
+    // A publisher with a role's key, and one whose sigstore root is not pinned.
+    let proof = |root: &mut TrustRoot, proof| {
+        root.publishers.values_mut().next().unwrap().proof = proof;
+    };
+    let key = || Signer::named("director").public();
+    with(&|root| proof(root, Proof::Key { key: key(), sigstore_root: None }));
+    with(&|root| {
+        proof(
+            root,
+            Proof::Certificate {
+                identity: CertificateIdentity::Uri { value: "https://ci".into() },
+                issuer: "https://issuer".into(),
+                sigstore_root: "ours".parse().unwrap(),
+            },
+        );
+    });
+    for root in contradictions {
+        let error = first_root(&root, &signers).unwrap_err();
+        assert_eq!(error.reason(), Reason::TrustRootInvalid, "{error}");
     }
 }
 

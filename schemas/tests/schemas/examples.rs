@@ -6,20 +6,25 @@ use std::fmt::Debug;
 
 use super::fixture::{self, Signer, hold, pretty, read, seal};
 use gnomon_schemas::ack::Ack;
+use gnomon_schemas::approval::Approval;
+use gnomon_schemas::audit::AuditCheckpoint;
 use gnomon_schemas::document::Document;
 use gnomon_schemas::envelope::Envelope;
 use gnomon_schemas::limits;
-use gnomon_schemas::module::{KeySignatures, Manifest, verify_module};
+use gnomon_schemas::module::{JudgeEvidence, KeySignatures, Manifest, verify_module};
 use gnomon_schemas::profile::Profile;
 use gnomon_schemas::reported::{Reported, Status};
 use gnomon_schemas::results::Results;
+use gnomon_schemas::succession::verify_first_root;
 use gnomon_schemas::trust::TrustRoot;
-use gnomon_schemas::verify::{verify, verify_first_root};
-use gnomon_schemas::{Digest, content, generate, strict};
+use gnomon_schemas::verify::verify;
+use gnomon_schemas::{Digest, approval, content, generate, strict};
 
 /// The stem of each example, the stem of its schema, and the cap of its kind.
-const EXAMPLES: [(&str, &str); 10] = [
+const EXAMPLES: [(&str, &str); 12] = [
     ("ack", "ack"),
+    ("approval", "approval"),
+    ("audit-checkpoint", "audit-checkpoint"),
     ("desired", "desired"),
     ("envelope", "envelope"),
     ("manifest", "manifest"),
@@ -37,6 +42,8 @@ fn examples_are_what_the_types_make() {
     let root = pretty(&fixture::trust_root());
     let (a, b) = (Signer::named("root-a"), Signer::named("root-b"));
     hold("examples/ack.json", &pretty(&fixture::ack()));
+    hold("examples/approval.json", &pretty(&fixture::approval(&fixture::document())));
+    hold("examples/audit-checkpoint.json", &pretty(&fixture::audit_checkpoint()));
     hold("examples/desired.json", &document);
     let director = Signer::named("director");
     hold("examples/envelope.json", &pretty(&seal::<Document>(&document, &[&director])));
@@ -60,6 +67,8 @@ fn round_trip<T: Serialize + DeserializeOwned + PartialEq + Debug>(stem: &str, b
 #[test]
 fn examples_survive_a_round_trip() {
     round_trip::<Ack>("ack", limits::ACK_BYTES_MAX);
+    round_trip::<Approval>("approval", limits::APPROVAL_BYTES_MAX);
+    round_trip::<AuditCheckpoint>("audit-checkpoint", limits::AUDIT_CHECKPOINT_BYTES_MAX);
     round_trip::<Document>("desired", limits::DOCUMENT_BYTES_MAX);
     round_trip::<Envelope>("envelope", limits::DOCUMENT_BYTES_MAX);
     round_trip::<Manifest>("manifest", limits::STATUS_BYTES_MAX);
@@ -110,6 +119,7 @@ fn the_examples_tell_one_story() {
     let ack: Ack = strict::parse(&read("examples/ack.json"), limits::ACK_BYTES_MAX).unwrap();
     assert_eq!((&document.profile, &reported.profile), (&digest, &digest));
     content::check(&document, &profile).unwrap();
+    approval::check(&document, &fixture::trust_root()).unwrap();
     assert_eq!(reported.applied, Some(document.version));
     assert_eq!(reported.applied_digest, Some(Digest::of(&read("examples/desired.json"))));
     assert_eq!((&ack.boot, &results.boot), (&reported.boot, &reported.boot));
@@ -138,8 +148,8 @@ fn the_example_modules_are_the_publishers() {
         let listed = &document.modules[&digest];
         let place = (&profile, &"setpoint".parse().unwrap());
         let root = fixture::trust_root();
-        let verified =
-            verify_module(bytes.clone(), &digest, listed, place, &root, &KeySignatures).unwrap();
+        let trust = (&root, &KeySignatures as &dyn JudgeEvidence, 0);
+        let verified = verify_module(bytes.clone(), &digest, listed, place, trust).unwrap();
         assert_eq!((verified.bytes(), verified.digest()), (&bytes[..], &digest));
         assert!(listed.inline.as_ref().is_none_or(|inline| inline.0 == bytes));
     }

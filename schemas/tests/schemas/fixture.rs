@@ -10,6 +10,8 @@ use serde_json::json;
 use std::{fs, path::PathBuf};
 
 use gnomon_schemas::ack::{Ack, AckSchema};
+use gnomon_schemas::approval::{Approval, ApprovalSchema, Grant};
+use gnomon_schemas::audit::{AuditCheckpoint, AuditCheckpointSchema};
 use gnomon_schemas::document::{Document, InlineBytes, ModuleRef};
 use gnomon_schemas::envelope::{Envelope, Payload, Sign};
 use gnomon_schemas::keys::PublicKey;
@@ -196,7 +198,24 @@ pub fn document() -> Document {
     }));
     document.modules.insert(of_active, listed(&active, manifest(), true));
     document.modules.insert(of_candidate, listed(&candidate, later, false));
+    document.approvals = vec![approve(&approval(&document))];
     document
+}
+
+/// The approval that the document needs, for its device.
+pub fn approval(document: &Document) -> Approval {
+    Approval {
+        schema: ApprovalSchema::V1,
+        fleet: document.fleet.clone(),
+        devices: Some([document.device.clone()].into()),
+        approved_at_ms: ISSUED_AT_MS - 60_000,
+        grant: Grant::of(document),
+    }
+}
+
+/// The approval under the approver's signature.
+pub fn approve(approval: &Approval) -> Envelope {
+    seal::<Approval>(&serde_json::to_vec(approval).unwrap(), &[&Signer::named("approver")])
 }
 
 /// The example trust root: two of three root keys, one director, one publisher.
@@ -215,7 +234,7 @@ pub fn trust_root() -> TrustRoot {
         },
         "publishers": {
             "controls-team": {
-                "key": key("publisher"),
+                "proof": { "kind": "key", "key": key("publisher") },
                 "profiles": ["water-heater"],
                 "functions": ["setpoint"],
             },
@@ -341,6 +360,17 @@ pub fn ack() -> Ack {
         device: "heater-001".parse().unwrap(),
         boot: boot(),
         sequences: vec![10, 11, 12],
+    }
+}
+
+/// The example checkpoint of an audit log.
+pub fn audit_checkpoint() -> AuditCheckpoint {
+    AuditCheckpoint {
+        schema: AuditCheckpointSchema::V1,
+        fleet: "acme".parse().unwrap(),
+        size: 128,
+        head: Digest::of(b"entry 128"),
+        at_ms: ISSUED_AT_MS,
     }
 }
 

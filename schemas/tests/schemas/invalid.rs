@@ -7,6 +7,7 @@ use std::fs;
 
 use super::fixture::{self, Signer, blessing, path, pretty, read, seal};
 use gnomon_schemas::ack::Ack;
+use gnomon_schemas::audit::AuditCheckpoint;
 use gnomon_schemas::document::Document;
 use gnomon_schemas::envelope::{Envelope, Payload};
 use gnomon_schemas::module::Manifest;
@@ -25,6 +26,7 @@ fn take(kind: &str, bytes: &[u8]) -> Result<(), Refusal> {
     }
     match kind {
         "ack" => plain::<Ack>(bytes, limits::ACK_BYTES_MAX),
+        "audit-checkpoint" => plain::<AuditCheckpoint>(bytes, limits::AUDIT_CHECKPOINT_BYTES_MAX),
         "desired" => plain::<Document>(bytes, limits::DOCUMENT_BYTES_MAX),
         "envelope" => {
             let director = fixture::trust_root().roles.director;
@@ -45,8 +47,9 @@ fn take(kind: &str, bytes: &[u8]) -> Result<(), Refusal> {
     }
 }
 
-const KINDS: [&str; 11] = [
+const KINDS: [&str; 12] = [
     "ack",
+    "audit-checkpoint",
     "desired",
     "envelope",
     "json",

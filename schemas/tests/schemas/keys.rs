@@ -199,8 +199,29 @@ fn ecdsa_signatures_in_fixed_form_are_refused() {
 fn a_point_off_the_curve_verifies_nothing() {
     let key = PublicKey::from_p256(&[&[4][..], &[7; 64]].concat()).unwrap();
     assert!(!key.verifies(MESSAGE, &p256().sign(MESSAGE)));
-    let key = PublicKey::from_ed25519(&[0xff; 32]).unwrap();
+    let key = PublicKey::from_ed25519(&[2; 32]).unwrap();
     assert!(!key.verifies(MESSAGE, &Signer::named("a").sign(MESSAGE)));
+}
+
+#[test]
+fn a_key_under_which_anyone_can_sign_is_no_key() {
+    // The neutral point: R = key, s = 0 would hold for any message. Then -1, 0, a point
+    // of order 8, and y = p, which some read as 0; each with both signs of x.
+    for point in [
+        "0100000000000000000000000000000000000000000000000000000000000000",
+        "ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+        "0000000000000000000000000000000000000000000000000000000000000000",
+        "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a",
+        "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05",
+        "edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+    ] {
+        let mut point = hex(point);
+        for sign in [0, 0x80] {
+            point[31] = point[31] & 0x7f | sign;
+            let error = PublicKey::from_ed25519(&point).unwrap_err();
+            assert_eq!(error.reason(), Reason::UnsupportedKey, "{point:02x?}");
+        }
+    }
 }
 
 #[test]

@@ -34,7 +34,7 @@ fn judge(spoil: impl FnOnce(&mut Case)) -> Result<(), ModuleError> {
     let Case { bytes, digest, listed, profile, function, root } = case;
     let function = function.parse().unwrap();
     let place = (&profile, &function);
-    verify_module(bytes, &digest, &listed, place, &root, &KeySignatures).map(drop)
+    verify_module(bytes, &digest, &listed, place, (&root, &KeySignatures, 0)).map(drop)
 }
 
 #[track_caller]
@@ -52,7 +52,9 @@ fn a_good_module_passes() {
     judge(|case| case.root.release_counter_min.clear()).unwrap();
     // `cosign sign-blob` ends its base64 with a newline.
     judge(|case| {
-        let ModuleEvidence::Key { signature, .. } = &mut case.listed.evidence;
+        let ModuleEvidence::Key { signature, .. } = &mut case.listed.evidence else {
+            unreachable!("the fixture signs with a key")
+        };
         signature.push('\n');
     })
     .unwrap();

@@ -94,8 +94,7 @@ fn topics_are_ours_to_the_letter_or_not_at_all() {
     let fleet: FleetId = "a".repeat(64).parse().unwrap();
     let device: DeviceId = "0-9".parse().unwrap();
     let digest = Digest::of(b"module");
-    let mut topics =
-        vec![Topic::Module(fleet.clone(), digest.clone()), Topic::Trust(fleet.clone())];
+    let mut topics = vec![Topic::Module(fleet.clone(), digest.clone())];
     topics.extend(Channel::ALL.map(|c| Topic::Device(fleet.clone(), device.clone(), c)));
     let texts: BTreeSet<String> = topics.iter().map(Topic::to_string).collect();
     assert_eq!(texts.len(), topics.len());

@@ -40,7 +40,7 @@ fn the_address_must_be_this_device_of_this_fleet_with_this_profile() {
 fn a_document_must_be_above_the_floor_but_the_accepted_one_is_idempotent() {
     let fleet = Fleet::new();
     let accepted = fleet.document(5);
-    let floor = Floor::of(&fleet.verified(&accepted));
+    let floor = Floor::of(&fleet.verified(&accepted), 1);
     let at = |number| judge(&fleet, &fleet.document(number), Some(&floor));
     assert_eq!(at(6), NEWER);
     assert_eq!(at(5), Ok(Order::Same));
@@ -54,7 +54,7 @@ fn a_document_must_be_above_the_floor_but_the_accepted_one_is_idempotent() {
 #[test]
 fn one_document_moves_the_version_only_so_far() {
     let fleet = Fleet::new();
-    let floor = Floor::of(&fleet.verified(&fleet.document(5)));
+    let floor = Floor::of(&fleet.verified(&fleet.document(5)), 1);
     let at = |number| judge(&fleet, &fleet.document(number), Some(&floor));
     assert_eq!(at(5 + VERSION_STEP_MAX), NEWER);
     assert_eq!(at(6 + VERSION_STEP_MAX), Err(Reason::FastForward));
@@ -63,7 +63,7 @@ fn one_document_moves_the_version_only_so_far() {
 #[test]
 fn documents_are_ordered_by_epoch_before_version() {
     let mut fleet = Fleet::new();
-    let floor = Floor::of(&fleet.verified(&fleet.document(5_000_000)));
+    let floor = Floor::of(&fleet.verified(&fleet.document(5_000_000)), 1);
     let mut recovered = fleet.document(1);
     recovered.epoch = 2;
     // The director alone cannot raise the epoch: that would burn every version.
@@ -71,7 +71,7 @@ fn documents_are_ordered_by_epoch_before_version() {
     fleet.root.epoch = 2;
     assert_eq!(judge(&fleet, &recovered, Some(&floor)), NEWER);
     assert_eq!(judge(&fleet, &fleet.document(5_000_001), Some(&floor)), Err(Reason::Rollback));
-    let recovered = Floor::of(&fleet.verified(&recovered));
+    let recovered = Floor::of(&fleet.verified(&recovered), 1);
     assert_eq!(judge(&fleet, &fleet.document(9), Some(&recovered)), Err(Reason::Rollback));
 }
 
@@ -89,7 +89,7 @@ fn an_accepted_document_that_has_expired_since_is_still_the_same() {
     let fleet = Fleet::new();
     let document = fleet.document(5);
     let verified = fleet.verified(&document);
-    let floor = Floor::of(&verified);
+    let floor = Floor::of(&verified, 1);
     let late_ms = NOW_MS + 2 * DAY_MS;
     let order = accept(&verified, &fleet.identity, &fleet.root, Some(&floor), late_ms);
     assert_eq!(order, Ok(Order::Same));

@@ -5,6 +5,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use gnomon_agent_core::agent::{Setup, Transaction};
 use gnomon_agent_core::message::{FromRunner, ToRunner};
 use gnomon_agent_core::{Agent, Effect, Event, Floor, Identity, Monotonic, Stored};
+use gnomon_schemas::approval::{Approval, ApprovalSchema, Grant};
 use gnomon_schemas::document::{
     Document, DocumentSchema, FunctionPlan, InlineBytes, ModuleRef, OnExpiry, Reporting, Slot,
 };
@@ -14,7 +15,7 @@ use gnomon_schemas::module::{KeySignatures, ModuleEvidence};
 use gnomon_schemas::profile::Profile;
 use gnomon_schemas::reported::{Reported, State};
 use gnomon_schemas::results::RefusalEvent;
-use gnomon_schemas::trust::{Publisher, Role, Roles, TrustRoot, TrustRootSchema};
+use gnomon_schemas::trust::{Proof, Publisher, Role, Roles, TrustRoot, TrustRootSchema};
 use gnomon_schemas::value::Values;
 use gnomon_schemas::verify::{Verified, verify};
 use gnomon_schemas::{BootId, Digest, FunctionName, Reason, Version};
@@ -77,18 +78,24 @@ pub fn setpoint() -> FunctionName {
 
 /// A fleet of one device, its keys and its trust root.
 pub struct Fleet {
+    pub root_key: Signer,
     pub director: Signer,
+    pub approver: Signer,
     pub publisher: Signer,
+    /// The firmware's.
+    pub first_root: TrustRoot,
+    /// The one in force.
     pub root: TrustRoot,
     pub identity: Identity,
 }
 
 impl Fleet {
     pub fn new() -> Fleet {
-        let (director, publisher) = (Signer::ed25519(), Signer::p256());
+        let (root_key, director) = (Signer::ed25519(), Signer::ed25519());
+        let (approver, publisher) = (Signer::ed25519(), Signer::p256());
         let role = |key: &Signer| Role { keys: vec![key.public()], threshold: 1 };
         let policy = Publisher {
-            key: publisher.public(),
+            proof: Proof::Key { key: publisher.public(), sigstore_root: None },
             profiles: BTreeSet::new(),
             functions: BTreeSet::new(),
         };
@@ -98,10 +105,16 @@ impl Fleet {
             version: 1,
             epoch: 1,
             expires_at_ms: NOW_MS + 1000 * DAY_MS,
-            roles: Roles { root: role(&director), director: role(&director), approver: None },
+            roles: Roles {
+                root: role(&root_key),
+                director: role(&director),
+                approver: role(&approver),
+            },
             publishers: BTreeMap::from([("acme-controls".parse().unwrap(), policy)]),
+            sigstore_roots: BTreeMap::new(),
             denied: BTreeSet::new(),
             release_counter_min: BTreeMap::new(),
+            approved_after_ms: 0,
         };
         let (profile, profile_digest) = Profile::parse(PROFILE).unwrap();
         let identity = Identity {
@@ -110,7 +123,8 @@ impl Fleet {
             profile,
             profile_digest,
         };
-        Fleet { director, publisher, root, identity }
+        let first_root = root.clone();
+        Fleet { root_key, director, approver, publisher, first_root, root, identity }
     }
 
     /// A document without functions.
@@ -129,6 +143,7 @@ impl Fleet {
             functions: BTreeMap::new(),
             modules: BTreeMap::new(),
             reporting: Reporting::default(),
+            approvals: vec![],
         }
     }
 
@@ -170,18 +185,57 @@ impl Fleet {
         seal_by(&self.director, payload)
     }
 
+    /// The document with the approval that it needs, if it needs one.
+    pub fn approved(&self, document: &Document) -> Document {
+        let mut document = document.clone();
+        if !Grant::of(&document).is_empty() {
+            document.approvals = vec![self.approve(&self.approval(&document))];
+        }
+        document
+    }
+
+    /// The approval that this document needs, for every device.
+    pub fn approval(&self, document: &Document) -> Approval {
+        Approval {
+            schema: ApprovalSchema::V1,
+            fleet: self.root.fleet.clone(),
+            devices: None,
+            approved_at_ms: NOW_MS,
+            grant: Grant::of(document),
+        }
+    }
+
+    pub fn approve(&self, approval: &Approval) -> Envelope {
+        serde_json::from_slice(&seal_by(&self.approver, approval)).unwrap()
+    }
+
+    /// The document, approved where it must be, under the director's signature.
+    pub fn seal_document(&self, document: &Document) -> Vec<u8> {
+        self.seal(&self.approved(document))
+    }
+
     pub fn verified(&self, document: &Document) -> Verified<Document> {
-        verify(&self.seal(document), &self.root.roles.director).unwrap()
+        verify(&self.seal_document(document), &self.root.roles.director).unwrap()
+    }
+
+    /// As [`Fleet::bench_from`], of a device whose firmware has the first root of all.
+    pub fn bench_with_first_root(&self, stored: Stored) -> Bench {
+        self.bench_of(self.first_root.clone(), stored)
     }
 
     pub fn agent(&self) -> Agent {
+        self.agent_under(self.root.clone())
+    }
+
+    fn agent_under(&self, root: TrustRoot) -> Agent {
         Agent::new(Setup {
             identity: self.identity.clone(),
-            root: self.root.clone(),
+            root,
             judge: Box::new(KeySignatures),
             boot: BootId::from_random([7; 16]),
             agent_version: "0.0.0".into(),
             time_floor_ms: NOW_MS,
+            released_at_ms: NOW_MS,
         })
     }
 
@@ -192,21 +246,30 @@ impl Fleet {
 
     /// A bench whose agent has started with this store.
     pub fn bench_from(&self, stored: Stored) -> Bench {
-        let mut bench = Bench {
-            agent: self.agent(),
-            now: Monotonic(0),
-            stored: Stored::default(),
-            started: vec![],
-        };
+        self.bench_of(self.root.clone(), stored)
+    }
+
+    fn bench_of(&self, root: TrustRoot, stored: Stored) -> Bench {
+        let agent = self.agent_under(root);
+        let kept = Stored { roots: stored.roots.clone(), ..Stored::default() };
+        let mut bench = Bench { agent, now: Monotonic(0), stored: kept, started: vec![] };
         bench.started = bench.run(Event::Started(stored));
         bench
     }
 }
 
 pub fn seal_by<P: Payload + Serialize>(signer: &Signer, payload: &P) -> Vec<u8> {
+    seal_by_all(&[signer], payload)
+}
+
+pub fn seal_by_all<P: Payload + Serialize>(signers: &[&Signer], payload: &P) -> Vec<u8> {
     let bytes = serde_json::to_vec(payload).unwrap();
-    let sign = |message: &[u8]| signer.sign(message);
-    let signers: [(String, Sign<'_>); 1] = [(signer.public().id().to_string(), &sign)];
+    let sign: Vec<_> = signers.iter().map(|key| |message: &[u8]| key.sign(message)).collect();
+    let signers: Vec<(String, Sign<'_>)> = signers
+        .iter()
+        .zip(&sign)
+        .map(|(key, sign)| (key.public().id().to_string(), sign as Sign<'_>))
+        .collect();
     serde_json::to_vec(&Envelope::seal::<P>(&bytes, &signers)).unwrap()
 }
 
@@ -237,6 +300,11 @@ impl Bench {
                         self.keep(change);
                         events.push(Event::Persisted(change.floor.version, Ok(())));
                     }
+                    Effect::PersistRoot { version, envelope, .. } => {
+                        self.stored.roots.insert(*version, envelope.clone());
+                        self.stored.mirror.trust_version = *version;
+                        events.push(Event::RootPersisted(*version, Ok(())));
+                    }
                     Effect::Runner(message) => events.extend(answer(message)),
                     _ => {}
                 }
@@ -247,11 +315,12 @@ impl Bench {
     }
 
     pub fn run_document(&mut self, fleet: &Fleet, document: &Document) -> Vec<Effect> {
-        self.run(Event::Document(fleet.seal(document)))
+        self.run(Event::Document(fleet.seal_document(document)))
     }
 
     fn keep(&mut self, change: &Transaction) {
         self.stored.floor = Some(change.floor.clone());
+        self.stored.mirror.floor = Some(change.floor.clone());
         self.stored.envelope = Some(change.envelope.clone());
         self.stored.modules = change
             .modules
@@ -278,7 +347,7 @@ fn answer(message: &ToRunner) -> Option<Event> {
             FromRunner::Prepared { version: document.version, outcome: Ok(()) }
         }
         ToRunner::Activate { version } => activated(*version),
-        ToRunner::Defaults => return None,
+        ToRunner::Defaults | ToRunner::Stop { .. } => return None,
     };
     Some(Event::Runner(answer))
 }
@@ -300,8 +369,12 @@ fn name(effect: &Effect) -> String {
             ToRunner::Prepare { document, .. } => format!("prepare {}", document.version),
             ToRunner::Activate { version } => format!("activate {version}"),
             ToRunner::Defaults => "defaults".into(),
+            ToRunner::Stop { modules } => format!("stop {}", modules.len()),
         },
         Effect::Persist(change) => format!("persist {}", change.floor.version),
+        Effect::FetchRoot(version) => format!("fetch root {version}"),
+        Effect::PersistRoot { version, .. } => format!("persist root {version}"),
+        Effect::FetchDocument => "fetch document".into(),
         Effect::KeepTime(_) => "keep time".into(),
         Effect::Report(reported) => format!("report {:?}", reported.state),
         Effect::Append(_) => "append".into(),

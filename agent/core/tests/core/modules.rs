@@ -8,6 +8,7 @@ use gnomon_schemas::document::Document;
 use gnomon_schemas::limits::MODULE_BYTES_MAX;
 use gnomon_schemas::module::ModuleEvidence;
 use gnomon_schemas::reported::State;
+use gnomon_schemas::trust::Proof;
 use gnomon_schemas::{Digest, Reason};
 
 use super::fixture::{Fleet, Signer, names, reasons, setpoint, version};
@@ -70,7 +71,7 @@ fn wrong_bytes_on_a_modules_topic_do_not_abandon_the_document() {
 fn a_module_that_never_comes_times_out_and_the_next_delivery_tries_again() {
     let fleet = Fleet::new();
     let mut bench = fleet.bench();
-    let envelope = fleet.seal(&fleet.document_with(1, MODULE));
+    let envelope = fleet.seal_document(&fleet.document_with(1, MODULE));
     bench.run(Event::Document(envelope.clone()));
     bench.now = Monotonic(FETCH_TIMEOUT_MS - 1);
     assert_eq!(names(&bench.run(Event::Clock)), ["send"]);
@@ -122,12 +123,12 @@ fn refusal_of(change: impl Fn(&mut Fleet, &mut Document)) -> Reason {
 fn a_module_that_its_publisher_did_not_sign_is_refused() {
     let reason = refusal_of(|fleet, _| {
         let publisher = fleet.root.publishers.values_mut().next().unwrap();
-        publisher.key = Signer::p256().public();
+        publisher.proof = Proof::Key { key: Signer::p256().public(), sigstore_root: None };
     });
     assert_eq!(reason, Reason::ModuleSignatureInvalid);
     let reason = refusal_of(|fleet, _| {
         let publisher = fleet.root.publishers.values_mut().next().unwrap();
-        publisher.key = Signer::ed25519().public();
+        publisher.proof = Proof::Key { key: Signer::ed25519().public(), sigstore_root: None };
     });
     assert_eq!(reason, Reason::ModuleSignatureInvalid);
 }
@@ -168,7 +169,7 @@ fn evidence_of_another_module_or_a_size_that_is_not_its_own_is_refused() {
     assert_eq!(reason, Reason::ModuleSignatureInvalid);
     let reason = refusal_of(|_, document| {
         let listed = document.modules.values_mut().next().unwrap();
-        let ModuleEvidence::Key { signature, .. } = &mut listed.evidence;
+        let ModuleEvidence::Key { signature, .. } = &mut listed.evidence else { unreachable!() };
         *signature = "not base64".into();
     });
     assert_eq!(reason, Reason::ModuleSignatureInvalid);

@@ -31,7 +31,7 @@ fn the_happy_path_prepares_persists_activates_and_reports_in_this_order() {
 fn the_same_document_again_does_nothing() {
     let fleet = Fleet::new();
     let mut bench = fleet.bench();
-    let envelope = fleet.seal(&fleet.document(1));
+    let envelope = fleet.seal_document(&fleet.document(1));
     assert!(!bench.run(Event::Document(envelope.clone())).is_empty());
     assert_eq!(bench.run(Event::Document(envelope)), []);
 }
@@ -40,7 +40,7 @@ fn the_same_document_again_does_nothing() {
 fn nothing_is_activated_before_its_own_floor_is_durable() {
     let fleet = Fleet::new();
     let mut bench = fleet.bench();
-    bench.hear(Event::Document(fleet.seal(&fleet.document(2))));
+    bench.hear(Event::Document(fleet.seal_document(&fleet.document(2))));
     for early in [
         Event::Persisted(version(2), Ok(())),
         Event::Runner(activated(version(2))),
@@ -62,7 +62,7 @@ fn nothing_is_activated_before_its_own_floor_is_durable() {
 fn a_newer_document_takes_the_place_of_one_that_is_not_past_recall() {
     let fleet = Fleet::new();
     let mut bench = fleet.bench();
-    bench.hear(Event::Document(fleet.seal(&fleet.document_with(1, b"slow to come"))));
+    bench.hear(Event::Document(fleet.seal_document(&fleet.document_with(1, b"slow to come"))));
     let effects = bench.run_document(&fleet, &fleet.document(2));
     let expected =
         ["forget", "prepare 2", "report Pending", "persist 2", "activate 2", "report InSync"];
@@ -74,8 +74,8 @@ fn an_older_document_never_takes_the_place_of_a_newer_one_on_its_way() {
     let fleet = Fleet::new();
     let mut bench = fleet.bench();
     bench.run_document(&fleet, &fleet.document(1));
-    bench.hear(Event::Document(fleet.seal(&fleet.document_with(3, b"slow to come"))));
-    let effects = bench.hear(Event::Document(fleet.seal(&fleet.document(2))));
+    bench.hear(Event::Document(fleet.seal_document(&fleet.document_with(3, b"slow to come"))));
+    let effects = bench.hear(Event::Document(fleet.seal_document(&fleet.document(2))));
     assert_eq!(reasons(&effects), [Reason::Rollback]);
     let effects = bench
         .run(Event::Module(gnomon_schemas::Digest::of(b"slow to come"), b"slow to come".to_vec()));
@@ -87,10 +87,10 @@ fn an_older_document_never_takes_the_place_of_a_newer_one_on_its_way() {
 fn a_document_that_comes_during_persisting_waits_and_is_taken_afterwards() {
     let fleet = Fleet::new();
     let mut bench = fleet.bench();
-    bench.hear(Event::Document(fleet.seal(&fleet.document(1))));
+    bench.hear(Event::Document(fleet.seal_document(&fleet.document(1))));
     bench.hear(prepared(1, Ok(())));
     for number in [2, 3] {
-        let newer = Event::Document(fleet.seal(&fleet.document(number)));
+        let newer = Event::Document(fleet.seal_document(&fleet.document(number)));
         assert_eq!(bench.hear(newer), [], "{number} waits");
     }
     // Neither garbage nor an older document takes the place of what waits.
@@ -98,7 +98,7 @@ fn a_document_that_comes_during_persisting_waits_and_is_taken_afterwards() {
     assert_eq!(reasons(&effects), [Reason::MalformedJson]);
     let mut other = fleet.document(2);
     other.issued_at_ms += 1;
-    let effects = bench.hear(Event::Document(fleet.seal(&other)));
+    let effects = bench.hear(Event::Document(fleet.seal_document(&other)));
     assert_eq!(reasons(&effects), [Reason::Rollback]);
 
     let effects = bench.run(Event::Persisted(version(1), Ok(())));
@@ -118,9 +118,9 @@ fn a_document_that_comes_during_persisting_waits_and_is_taken_afterwards() {
 fn a_waiting_document_is_taken_after_the_one_before_it_failed() {
     let fleet = Fleet::new();
     let mut bench = fleet.bench();
-    bench.hear(Event::Document(fleet.seal(&fleet.document(1))));
+    bench.hear(Event::Document(fleet.seal_document(&fleet.document(1))));
     bench.hear(prepared(1, Ok(())));
-    bench.hear(Event::Document(fleet.seal(&fleet.document(2))));
+    bench.hear(Event::Document(fleet.seal_document(&fleet.document(2))));
     let effects = bench.run(Event::Persisted(version(1), Err("disk full".into())));
     assert_eq!(reasons(&effects), [Reason::StoreFailed]);
     assert_eq!(bench.state(), (State::InSync, Some(version(2))));
@@ -131,7 +131,7 @@ fn a_module_that_is_not_admitted_leaves_what_runs_and_says_why() {
     let fleet = Fleet::new();
     let mut bench = fleet.bench();
     bench.run_document(&fleet, &fleet.document(1));
-    let envelope = fleet.seal(&fleet.document(2));
+    let envelope = fleet.seal_document(&fleet.document(2));
     bench.hear(Event::Document(envelope.clone()));
     let refusal = Refusal::new(Reason::HasImports, "imports `env`");
     let effects = bench.hear(prepared(2, Err(refusal)));
@@ -149,7 +149,7 @@ fn a_module_that_is_not_admitted_leaves_what_runs_and_says_why() {
 fn a_store_failure_rejects_and_the_next_delivery_tries_again() {
     let fleet = Fleet::new();
     let mut bench = fleet.bench();
-    let envelope = fleet.seal(&fleet.document(1));
+    let envelope = fleet.seal_document(&fleet.document(1));
     bench.hear(Event::Document(envelope.clone()));
     bench.hear(prepared(1, Ok(())));
     let effects = bench.hear(Event::Persisted(version(1), Err("disk full".into())));
@@ -163,7 +163,7 @@ fn a_store_failure_rejects_and_the_next_delivery_tries_again() {
 fn what_was_not_the_documents_fault_is_tried_again_by_itself_after_a_while() {
     let fleet = Fleet::new();
     let mut bench = fleet.bench();
-    bench.hear(Event::Document(fleet.seal(&fleet.document(1))));
+    bench.hear(Event::Document(fleet.seal_document(&fleet.document(1))));
     bench.hear(prepared(1, Ok(())));
     bench.hear(Event::Persisted(version(1), Err("disk full".into())));
     bench.now = Monotonic(AGAIN_AFTER_MS - 1);
@@ -178,10 +178,10 @@ fn what_was_not_the_documents_fault_is_tried_again_by_itself_after_a_while() {
 fn a_newer_document_refused_on_the_way_leaves_the_device_rejected() {
     let fleet = Fleet::new();
     let mut bench = fleet.bench();
-    bench.hear(Event::Document(fleet.seal(&fleet.document(1))));
+    bench.hear(Event::Document(fleet.seal_document(&fleet.document(1))));
     let mut expired = fleet.document(2);
     expired.expires_at_ms = 1;
-    let effects = bench.hear(Event::Document(fleet.seal(&expired)));
+    let effects = bench.hear(Event::Document(fleet.seal_document(&expired)));
     assert_eq!(reasons(&effects), [Reason::Expired]);
     let effects = bench.run(prepared(1, Ok(())));
     assert_eq!(names(&effects), ["persist 1", "activate 1", "report Rejected"]);
@@ -191,7 +191,7 @@ fn a_newer_document_refused_on_the_way_leaves_the_device_rejected() {
 #[test]
 fn a_document_of_another_epoch_with_the_same_version_waits_for_its_own_answer() {
     let mut fleet = Fleet::new();
-    let old = fleet.seal(&fleet.document(1));
+    let old = fleet.seal_document(&fleet.document(1));
     let stored = {
         let mut bench = fleet.bench();
         bench.run(Event::Document(old));
@@ -203,7 +203,7 @@ fn a_document_of_another_epoch_with_the_same_version_waits_for_its_own_answer() 
     agent.apply(now, Event::Started(stored));
     let mut recovered = fleet.document(1);
     recovered.epoch = 2;
-    let effects = agent.apply(now, Event::Document(fleet.seal(&recovered)));
+    let effects = agent.apply(now, Event::Document(fleet.seal_document(&recovered)));
     assert_eq!(effects, [], "the runner's next answer is for the first of epoch 1");
     agent.apply(now, prepared(1, Ok(())));
     let effects = agent.apply(now, Event::Runner(activated(version(1))));

@@ -33,7 +33,7 @@ static MAIL: LazyLock<Mail> = LazyLock::new(|| {
         4 => fleet.document_with(4, MODULE),
         _ => fleet.document_inline(number, format!("module {number}").as_bytes()),
     };
-    let good: Vec<_> = (1..=6).map(|number| fleet.seal(&document(number))).collect();
+    let good: Vec<_> = (1..=6).map(|number| fleet.seal_document(&document(number))).collect();
     let mut expired = fleet.document(50);
     expired.expires_at_ms = 1;
     let mut widened = document(51);
@@ -45,7 +45,7 @@ static MAIL: LazyLock<Mail> = LazyLock::new(|| {
     let mut other_profile = fleet.document(53);
     other_profile.profile = Digest::of(b"other");
     let far = fleet.document(9_000_000_000);
-    let bad = [expired, widened, unlisted, other_profile].map(|bad| fleet.seal(&bad));
+    let bad = [expired, widened, unlisted, other_profile].map(|bad| fleet.seal_document(&bad));
     let mut forged = good[5].clone();
     let at = forged.iter().position(|byte| *byte == b'Z').unwrap_or(60);
     forged[at] = b'A';

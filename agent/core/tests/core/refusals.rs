@@ -31,11 +31,11 @@ fn refused_twice_is_one_event() {
     bench.run_document(&fleet, &fleet.document(1));
     let mut refused = fleet.document(2);
     refused.expires_at_ms = 1;
-    let envelope = fleet.seal(&refused);
+    let envelope = fleet.seal_document(&refused);
     assert_eq!(reasons(&bench.run(Event::Document(envelope.clone()))), [Reason::Expired]);
     assert_eq!(bench.run(Event::Document(envelope.clone())), []);
     // Signatures are not part of the payload: sealed anew it is the same document.
-    assert_eq!(bench.run(Event::Document(fleet.seal(&refused))), []);
+    assert_eq!(bench.run(Event::Document(fleet.seal_document(&refused))), []);
     assert_eq!(bench.state(), (State::Rejected, Some(version(1))));
 }
 

@@ -11,7 +11,7 @@ use super::fixture::{Fleet, cases, floor, names};
 /// A fleet and the envelopes of versions 1 to 12.
 static HISTORY: LazyLock<(Fleet, Vec<Vec<u8>>)> = LazyLock::new(|| {
     let fleet = Fleet::new();
-    let envelopes = (1..=12).map(|number| fleet.seal(&fleet.document(number))).collect();
+    let envelopes = (1..=12).map(|number| fleet.seal_document(&fleet.document(number))).collect();
     (fleet, envelopes)
 });
 

@@ -1,6 +1,7 @@
 //! The planner: network, keys and store around the core's decisions. It knows no
 //! engine and no device.
 
+pub mod mirror;
 pub mod mqtt;
 pub mod outbox;
 pub mod store;
@@ -8,6 +9,7 @@ pub mod store;
 use gnomon_agent_core::agent::Transaction;
 use gnomon_agent_core::message::ToRunner;
 use gnomon_agent_core::{Agent, Effect, Event, Monotonic};
+use gnomon_schemas::Version;
 use gnomon_schemas::limits::REPORTED_BYTES_MAX;
 use gnomon_schemas::reported::Reported;
 use gnomon_schemas::topics::Channel;
@@ -32,6 +34,7 @@ const LAST_ACKS: Duration = Duration::from_secs(300);
 /// The shell around the core.
 pub struct Planner {
     agent: Agent,
+    offline_roots: Vec<Vec<u8>>,
     shell: Shell,
 }
 
@@ -67,7 +70,7 @@ impl Planner {
     /// A planner whose parts are connected. `runner_gone` closes when all that the
     /// runner ever said is among `events`.
     pub fn new(
-        agent: Agent,
+        (agent, offline_roots): (Agent, Vec<Vec<u8>>),
         store: Store,
         bus: Bus,
         runner: FrameSender<ToRunner>,
@@ -91,7 +94,7 @@ impl Planner {
             runner: Some(runner),
             unsent_report: None,
         };
-        Planner { agent, shell }
+        Planner { agent, offline_roots, shell }
     }
 
     /// The agent's loop, until it is told to stop, or the runner is gone and its last
@@ -100,7 +103,8 @@ impl Planner {
     /// # Errors
     /// When the store cannot be read at the start.
     pub async fn run(mut self) -> Result<(), StoreError> {
-        let stored = self.shell.with_store(|store| store.stored()).await?;
+        let mut stored = self.shell.with_store(|store| store.stored()).await?;
+        stored.offline_roots = std::mem::take(&mut self.offline_roots);
         self.shell.own.push_back(Event::Started(stored));
         while let Some(event) = self.shell.next_event().await {
             match event {
@@ -176,16 +180,26 @@ impl Shell {
 
     async fn perform(&mut self, effect: Effect) {
         match effect {
+            Effect::FetchRoot(version) => self.bus.fetch_root(version),
+            Effect::PersistRoot { version, envelope, time_floor_ms } => {
+                self.persist_root(version, envelope, time_floor_ms).await;
+            }
+            Effect::FetchDocument => self.bus.fetch_document(),
             Effect::FetchModule(digest) => self.bus.fetch(digest),
             Effect::ForgetModule(digest) => self.bus.forget(&digest),
             Effect::Runner(message) => self.tell_runner(*message),
             Effect::Persist(change) => self.persist(*change).await,
             Effect::KeepTime(at_ms) => {
+                self.bus.raise_time_floor(at_ms);
                 let kept = self.with_store(move |store| store.keep_time(at_ms)).await;
                 log_failure("the time floor could not be kept", kept);
             }
             Effect::Report(reported) => self.report(*reported),
             Effect::Append(results) => {
+                for event in &results.refusals {
+                    tracing::warn!(reason = %event.refusal.reason, detail = %event.refusal.detail,
+                        version = event.version.map(Version::get), "refused");
+                }
                 let written = self.with_store(move |store| store.append(&results)).await;
                 log_failure("results could not be kept", written);
             }
@@ -209,8 +223,15 @@ impl Shell {
 
     async fn persist(&mut self, change: Transaction) {
         let version = change.floor.version;
+        self.bus.raise_time_floor(change.time_floor_ms);
         let outcome = self.with_store(move |store| store.persist(&change)).await;
         self.own.push_back(Event::Persisted(version, outcome.map_err(|e| e.to_string())));
+    }
+
+    async fn persist_root(&mut self, version: u64, envelope: Vec<u8>, time_ms: Option<u64>) {
+        let persist = move |store: &mut Store| store.persist_root(version, &envelope, time_ms);
+        let outcome = self.with_store(persist).await;
+        self.own.push_back(Event::RootPersisted(version, outcome.map_err(|e| e.to_string())));
     }
 
     fn report(&mut self, mut reported: Reported) {

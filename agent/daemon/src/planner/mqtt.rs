@@ -11,11 +11,16 @@ use gnomon_schemas::topics::{Channel, Topic};
 use gnomon_schemas::{BootId, DeviceId, Digest, FleetId};
 use rumqttc::{
     AsyncClient, Broker, EventLoop, LastWill, MqttOptions, Outgoing, Packet, PublishOptions, QoS,
+    TlsConfiguration, Transport,
 };
+use rustls::ClientConfig;
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
+
+use crate::tls::FloorClock;
 
 /// Requests that may wait for the network; with more, the caller comes again.
 const REQUESTS_MAX: usize = 256;
@@ -27,6 +32,18 @@ const BACKOFF: (Duration, Duration) = (Duration::from_millis(200), Duration::fro
 /// How long the last messages may take.
 const GOODBYE: Duration = Duration::from_secs(1);
 
+/// How the broker is reached.
+pub struct Way {
+    /// Its host and port.
+    pub broker: (String, u16),
+    /// TLS, with the device's certificate.
+    pub tls: Option<Arc<ClientConfig>>,
+    /// The time by which certificates are judged.
+    pub clock: Arc<FloorClock>,
+    /// Changes when there is another certificate: then the connection is made anew.
+    pub renewed: watch::Receiver<u64>,
+}
+
 /// The sending side of the connection.
 pub struct Bus {
     client: AsyncClient,
@@ -34,6 +51,9 @@ pub struct Bus {
     device: DeviceId,
     boot: BootId,
     fetching: BTreeSet<Digest>,
+    /// The trust root that is waited for.
+    next_root: Option<u64>,
+    clock: Arc<FloorClock>,
     listener: JoinHandle<()>,
 }
 
@@ -43,30 +63,44 @@ impl Bus {
     /// # Errors
     /// When the client refuses its own options.
     pub fn start(
-        (host, port): (&str, u16),
+        way: Way,
         (fleet, device, boot): (FleetId, DeviceId, BootId),
         events: mpsc::Sender<Event>,
     ) -> Result<Bus, rumqttc::ClientBuildError> {
         let status = Topic::Device(fleet.clone(), device.clone(), Channel::Status).to_string();
         let gone = status_bytes(&device, &boot, false);
+        let Way { broker: (host, port), tls, clock, mut renewed } = way;
         let mut options = MqttOptions::builder(device.as_str(), Broker::tcp(host, port))
             .keep_alive(KEEP_ALIVE_S)
             .clean_session(true)
             .max_packet_size(MQTT_PACKET_BYTES_MAX, MQTT_PACKET_BYTES_MAX)
             .build();
+        if let Some(tls) = tls {
+            options.set_transport(Transport::tls_with_config(TlsConfiguration::Rustls(tls)));
+        }
         options.set_last_will(LastWill::new(status, gone, QoS::AtLeastOnce, true));
         let (client, connection) =
             AsyncClient::builder(options).capacity(REQUESTS_MAX).try_build()?;
         let desired = Topic::Device(fleet.clone(), device.clone(), Channel::Desired).to_string();
         let ack = Topic::Device(fleet.clone(), device.clone(), Channel::Ack).to_string();
         let subscriber = client.clone();
-        let listener = tokio::spawn(listen(connection, events, move || {
+        renewed.mark_unchanged();
+        let listener = tokio::spawn(listen(connection, renewed, events, move || {
             // Subscribe first: the retained document follows.
             [&desired, &ack]
                 .into_iter()
                 .all(|topic| subscriber.try_subscribe(topic.as_str(), QoS::AtLeastOnce).is_ok())
         }));
-        Ok(Bus { client, fleet, device, boot, fetching: BTreeSet::new(), listener })
+        Ok(Bus {
+            client,
+            fleet,
+            device,
+            boot,
+            fetching: BTreeSet::new(),
+            next_root: None,
+            clock,
+            listener,
+        })
     }
 
     /// Publishes on one of the device's own topics; `false` when there is no room.
@@ -74,6 +108,11 @@ impl Bus {
         let topic = Topic::Device(self.fleet.clone(), self.device.clone(), channel).to_string();
         let options = PublishOptions::new(QoS::AtLeastOnce).retain(retained);
         self.client.try_publish(topic, payload, options).is_ok()
+    }
+
+    /// Certificates are judged at this time (Unix time, ms) or later.
+    pub fn raise_time_floor(&self, to_ms: u64) {
+        self.clock.raise(to_ms);
     }
 
     /// Says that the device is there, and asks again for what it was fetching.
@@ -87,6 +126,23 @@ impl Bus {
     pub fn fetch(&mut self, digest: Digest) {
         self.subscribe(&digest);
         self.fetching.insert(digest);
+    }
+
+    /// Asks for the retained trust root of this version, and for none before it.
+    pub fn fetch_root(&mut self, version: u64) {
+        let topic = |version| Topic::Trust(self.fleet.clone(), version).to_string();
+        if let Some(before) = self.next_root.replace(version).filter(|before| *before != version) {
+            // Without room the broker goes on sending what is refused then.
+            let _ = self.client.try_unsubscribe(topic(before));
+        }
+        // Without room the next connection asks again.
+        let _ = self.client.try_subscribe(topic(version), QoS::AtLeastOnce);
+    }
+
+    /// Has the broker repeat the retained document.
+    pub fn fetch_document(&self) {
+        let topic = Topic::Device(self.fleet.clone(), self.device.clone(), Channel::Desired);
+        let _ = self.client.try_subscribe(topic.to_string(), QoS::AtLeastOnce);
     }
 
     /// Leaves a module's topic.
@@ -127,6 +183,7 @@ fn status_bytes(device: &DeviceId, boot: &BootId, online: bool) -> Vec<u8> {
 
 async fn listen(
     mut connection: EventLoop,
+    mut renewed: watch::Receiver<u64>,
     events: mpsc::Sender<Event>,
     subscribe: impl Fn() -> bool,
 ) {
@@ -134,7 +191,20 @@ async fn listen(
     let mut connected = false;
     let mut subscribed = false;
     loop {
-        let event = match connection.poll().await {
+        let polled = tokio::select! {
+            polled = connection.poll() => polled,
+            // While nobody renews, this never comes.
+            () = changed(&mut renewed) => {
+                connection.clean();
+                if std::mem::take(&mut connected)
+                    && events.send(Event::Disconnected).await.is_err()
+                {
+                    return;
+                }
+                continue;
+            }
+        };
+        let event = match polled {
             Ok(rumqttc::Event::Incoming(Packet::ConnAck(_))) => {
                 pause = BACKOFF.0;
                 (connected, subscribed) = (true, false);
@@ -169,12 +239,19 @@ async fn listen(
     }
 }
 
+async fn changed(renewed: &mut watch::Receiver<u64>) {
+    if renewed.changed().await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
 fn event_of(topic: &str, payload: Vec<u8>) -> Option<Event> {
     match Topic::parse(topic)? {
         // An empty retained message is a topic that was cleared.
         _ if payload.is_empty() => None,
         Topic::Device(_, _, Channel::Desired) => Some(Event::Document(payload)),
         Topic::Device(_, _, Channel::Ack) => Some(Event::Ack(payload)),
+        Topic::Trust(..) => Some(Event::TrustRoot(payload)),
         Topic::Module(_, digest) => Some(Event::Module(digest, payload)),
         _ => None,
     }

@@ -4,7 +4,7 @@
 //! It keeps bytes and gives them back; whether they may act is judged anew each time.
 
 use gnomon_agent_core::accept::Floor;
-use gnomon_agent_core::agent::{Stored, Transaction};
+use gnomon_agent_core::agent::{Mirror, Stored, Transaction};
 use gnomon_schemas::limits::OUTBOX_BYTES_MAX;
 use gnomon_schemas::results::Results;
 use gnomon_schemas::{BootId, Digest};
@@ -12,10 +12,12 @@ use rusqlite::{Connection, OptionalExtension, params};
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use super::mirror::MirrorFile;
+
 /// Marks the file as ours ("GNOM").
 const APPLICATION_ID: i32 = 0x474e_4f4d;
 /// The form of the tables; a store of a later form is refused.
-const STORE_VERSION: i32 = 1;
+const STORE_VERSION: i32 = 2;
 
 const TABLES: &str = "
     CREATE TABLE fact (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
@@ -26,6 +28,10 @@ const TABLES: &str = "
         id INTEGER PRIMARY KEY AUTOINCREMENT, boot TEXT NOT NULL, sequence INTEGER NOT NULL,
         bytes BLOB NOT NULL, UNIQUE (boot, sequence)) STRICT;
 ";
+
+/// What form 2 added.
+const TABLES_2: &str =
+    "CREATE TABLE trust_root (version INTEGER PRIMARY KEY, envelope BLOB NOT NULL) STRICT;";
 
 const SET_FACT: &str =
     "INSERT INTO fact VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET value = ?2";
@@ -49,6 +55,9 @@ pub enum StoreError {
     /// A row that should be JSON is not.
     #[error("the agent's store holds a row that cannot be read: {0}")]
     Row(#[from] serde_json::Error),
+    /// The floor's second copy.
+    #[error("the mirror of the floor: {0}")]
+    Mirror(#[from] std::io::Error),
 }
 
 /// One batch that waits for its acknowledgement.
@@ -63,6 +72,7 @@ pub struct Waiting {
 /// The agent's store.
 pub struct Store {
     connection: Connection,
+    mirror: MirrorFile,
     outbox_bytes_max: usize,
 }
 
@@ -87,14 +97,18 @@ impl Store {
         }
         connection.pragma_update(None, "journal_mode", "WAL")?;
         connection.pragma_update(None, "synchronous", "FULL")?;
-        if version == 0 {
+        if version < STORE_VERSION {
             let transaction = connection.transaction()?;
-            transaction.execute_batch(TABLES)?;
+            if version < 1 {
+                transaction.execute_batch(TABLES)?;
+            }
+            transaction.execute_batch(TABLES_2)?;
             transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
             transaction.pragma_update(None, "user_version", STORE_VERSION)?;
             transaction.commit()?;
         }
-        Ok(Store { connection, outbox_bytes_max: OUTBOX_BYTES_MAX })
+        let mirror = MirrorFile::beside(path);
+        Ok(Store { connection, mirror, outbox_bytes_max: OUTBOX_BYTES_MAX })
     }
 
     /// The same store with another cap on its outbox.
@@ -123,7 +137,12 @@ impl Store {
                 modules.insert(digest, bytes);
             }
         }
-        Ok(Stored { floor, envelope, modules })
+        let mut rows = self.connection.prepare("SELECT version, envelope FROM trust_root")?;
+        let roots =
+            rows.query_map([], |row| Ok((row.get::<_, i64>(0)?.unsigned_abs(), row.get(1)?)))?;
+        let roots = roots.collect::<Result<_, _>>()?;
+        let mirror = self.mirror.read();
+        Ok(Stored { floor, mirror, roots, offline_roots: vec![], envelope, modules })
     }
 
     /// The lowest possible time that was stored (Unix time, ms).
@@ -131,7 +150,11 @@ impl Store {
     /// # Errors
     /// [`StoreError`] when the row cannot be read.
     pub fn time_floor_ms(&self) -> Result<u64, StoreError> {
-        Ok(self.fact("time_floor_ms")?.and_then(|text| text.parse().ok()).unwrap_or(0))
+        let stored = self.fact("time_floor_ms")?.and_then(|text| text.parse().ok()).unwrap_or(0);
+        let mirror = self.mirror.read();
+        // A mirror that has not heard of the newest root may tell a time that it ended.
+        let is_behind = mirror.trust_version < self.root_version()?;
+        Ok(if is_behind { stored } else { mirror.time_floor_ms.max(stored) })
     }
 
     /// Makes the lowest possible time durable (Unix time, ms); it never falls.
@@ -141,7 +164,49 @@ impl Store {
     pub fn keep_time(&mut self, at_ms: u64) -> Result<(), StoreError> {
         let at_ms = at_ms.max(self.time_floor_ms()?).to_string();
         self.connection.execute(SET_FACT, ["time_floor_ms", &at_ms])?;
-        Ok(())
+        self.write_mirror()
+    }
+
+    /// Makes a trust root durable, so that the device never goes back behind it. With
+    /// `time_floor_ms` the lowest possible time falls back to that with it.
+    ///
+    /// # Errors
+    /// [`StoreError`]; it is not durable then.
+    pub fn persist_root(
+        &mut self,
+        version: u64,
+        envelope: &[u8],
+        time_floor_ms: Option<u64>,
+    ) -> Result<(), StoreError> {
+        let number = i64::try_from(version).unwrap_or(i64::MAX);
+        let transaction = self.connection.transaction()?;
+        let insert = "INSERT OR REPLACE INTO trust_root VALUES (?1, ?2)";
+        transaction.execute(insert, params![number, envelope])?;
+        if let Some(at_ms) = time_floor_ms {
+            transaction.execute(SET_FACT, ["time_floor_ms", &at_ms.to_string()])?;
+        }
+        transaction.commit()?;
+        self.write_mirror()
+    }
+
+    /// The newest trust root that was kept; 0 for none.
+    fn root_version(&self) -> Result<u64, StoreError> {
+        let root = "SELECT coalesce(max(version), 0) FROM trust_root";
+        let root: i64 = self.connection.query_row(root, [], |row| row.get(0))?;
+        Ok(root.unsigned_abs())
+    }
+
+    /// Says the floors once more outside the database, where they do not fall with it.
+    fn write_mirror(&self) -> Result<(), StoreError> {
+        let before = self.mirror.read();
+        let floor: Option<String> = self.fact("floor")?;
+        let floor = floor.map(|json| serde_json::from_str::<Floor>(&json)).transpose()?;
+        let mirror = Mirror {
+            floor: Floor::higher(floor, before.floor),
+            trust_version: self.root_version()?.max(before.trust_version),
+            time_floor_ms: self.time_floor_ms()?,
+        };
+        Ok(self.mirror.write(&mirror)?)
     }
 
     fn fact(&self, name: &str) -> Result<Option<String>, StoreError> {
@@ -177,7 +242,7 @@ impl Store {
             )?;
         }
         transaction.commit()?;
-        Ok(())
+        self.write_mirror()
     }
 
     /// Appends a batch to the outbox. Over the cap the oldest batches go, and the

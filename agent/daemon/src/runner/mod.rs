@@ -12,7 +12,8 @@ mod ticks;
 use gnomon_agent_core::message::{FromRunner, ToRunner};
 use gnomon_host::{Host, HostError, HostOptions, THREAD_STACK_BYTES};
 use gnomon_schemas::profile::Profile;
-use gnomon_schemas::{Reason, Refusal};
+use gnomon_schemas::{Digest, Reason, Refusal};
+use std::collections::BTreeSet;
 use std::io;
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
@@ -42,6 +43,7 @@ pub enum RunnerError {
 enum Command {
     Activate(Prepared),
     Defaults,
+    Stop(BTreeSet<Digest>),
 }
 
 /// Dropped when the tick loop ends, however it ends: the reader of frames then
@@ -107,6 +109,8 @@ pub fn start(
             _ => true,
         },
         ToRunner::Defaults => commands.send(Command::Defaults).is_ok(),
+        // What is prepared may hold them, too: once it is in force, it is said again.
+        ToRunner::Stop { modules } => commands.send(Command::Stop(modules)).is_ok(),
     })?;
     Ok(tick_thread)
 }

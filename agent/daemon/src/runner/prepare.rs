@@ -1,4 +1,4 @@
-//! Step 13: admission of a whole document, before any of it acts.
+//! Step 14: admission of a whole document, before any of it acts.
 
 use gnomon_agent_core::Guard;
 use gnomon_host::{Admitted, Host, Params, manifest};

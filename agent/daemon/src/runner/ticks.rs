@@ -14,7 +14,7 @@ use gnomon_schemas::profile::Profile;
 use gnomon_schemas::results::{Record, SlotRole};
 use gnomon_schemas::value::Values;
 use gnomon_schemas::{Digest, Version};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError};
 use std::time::{Duration, Instant};
@@ -146,7 +146,26 @@ impl TickLoop {
         match command {
             Command::Activate(prepared) => self.activate(prepared),
             Command::Defaults => self.defaulted = true,
+            Command::Stop(modules) => self.stop(&modules),
         }
+    }
+
+    /// Takes recalled modules out of their slots: without an active one a function
+    /// has the profile's defaults.
+    fn stop(&mut self, modules: &BTreeSet<Digest>) {
+        let is_recalled = |callable: &Callable| modules.contains(callable.module.digest());
+        for (name, current) in &mut self.functions {
+            let beside = Arc::clone(&current.beside);
+            if !current.active.iter().chain(&beside.candidates).any(is_recalled) {
+                continue;
+            }
+            let active = current.active.take().filter(|callable| !is_recalled(callable));
+            let kept = beside.candidates.iter().filter(|callable| !is_recalled(callable));
+            let next = (active, kept.cloned().collect(), beside.guard.clone());
+            let mut old = current.exchange(name, next, beside.version, beside.reporting);
+            self.unsent.extend(done::take(std::iter::once(&mut old.tally)));
+        }
+        self.send_unsent();
     }
 
     /// The swap: what the tick loop spends here is the whole of its gap.
@@ -157,24 +176,12 @@ impl TickLoop {
         let mut from_tick = BTreeMap::new();
         let mut fresh = prepared.functions;
         for (name, current) in &mut self.functions {
-            let next = fresh.remove(name);
-            let (active, candidates, mut guard) = match next {
+            let next = match fresh.remove(name) {
                 Some(function) => (function.active, function.candidates, function.guard),
                 None => (None, vec![], current.guard.clone()),
             };
-            guard.continue_from(&current.guard);
-            let mut swapped =
-                InForce::new(name, active, candidates, guard, Some(version), reporting);
-            swapped.last_tick = current.last_tick;
-            // The candidates' thread closes the accounts of those before.
-            swapped.skipped_before = match current.skipped_before {
-                None if current.beside.candidates.is_empty() => None,
-                None => Some(current.skipped),
-                Some(before) => Some(before + current.skipped),
-            };
-            swapped.state = current.state.take();
             from_tick.insert(name.clone(), current.last_tick.map_or(0, |tick| tick + 1));
-            replaced.push(std::mem::replace(current, swapped));
+            replaced.push(current.exchange(name, next, Some(version), reporting));
         }
         self.defaulted = false;
         let swap_ns = u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX);
@@ -253,6 +260,28 @@ impl InForce {
             skipped: 0,
             skipped_before: None,
         }
+    }
+
+    /// Puts other modules in force; what the function has done and where its actuator
+    /// stands goes on. Gives back what was in force before.
+    fn exchange(
+        &mut self,
+        name: &FunctionName,
+        (active, candidates, mut guard): (Option<Callable>, Vec<Callable>, Guard),
+        version: Option<Version>,
+        reporting: Reporting,
+    ) -> InForce {
+        guard.continue_from(&self.guard);
+        let mut next = InForce::new(name, active, candidates, guard, version, reporting);
+        next.last_tick = self.last_tick;
+        // The candidates' thread closes the accounts of those before.
+        next.skipped_before = match self.skipped_before {
+            None if self.beside.candidates.is_empty() => None,
+            None => Some(self.skipped),
+            Some(before) => Some(before + self.skipped),
+        };
+        next.state = self.state.take();
+        std::mem::replace(self, next)
     }
 
     /// Evaluates the active module and makes what the actuator gets.

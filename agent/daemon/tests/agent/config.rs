@@ -11,7 +11,7 @@ fn folder(fleet: &Fleet) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     write(&folder, AGENT_FILE, agent("mqtt://broker.example:1883").as_bytes());
     write(&folder, PROFILE_FILE, PROFILE);
-    write(&folder, TRUST_FILE, &fleet.seal(&fleet.root));
+    write(&folder, TRUST_FILE, &fleet.first_root());
     folder
 }
 
@@ -62,10 +62,10 @@ fn a_file_that_is_not_json_is_named() {
 #[test]
 fn the_agents_settings_are_strict() {
     for (text, part) in [
-        (agent("broker.example:1883"), "is not mqtt://HOST:PORT"),
-        (agent("mqtt://broker.example"), "is not mqtt://HOST:PORT"),
-        (agent("mqtt://broker.example:port"), "is not mqtt://HOST:PORT"),
-        (agent("mqtt://:1883"), "is not mqtt://HOST:PORT"),
+        (agent("broker.example:1883"), "is not mqtts://HOST:PORT or mqtt://HOST:PORT"),
+        (agent("mqtt://broker.example"), "is not mqtts://HOST:PORT or mqtt://HOST:PORT"),
+        (agent("mqtt://broker.example:port"), "is not mqtts://HOST:PORT or mqtt://HOST:PORT"),
+        (agent("mqtt://:1883"), "is not mqtts://HOST:PORT or mqtt://HOST:PORT"),
         (agent("mqtt://h:1").replace("heater-001", "Heater 1"), "device"),
         (agent("mqtt://h:1").replace("broker", "brokre"), "brokre"),
         (agent("mqtt://h:1").replace("\"device\"", "\"fleet\""), "stands twice"),
@@ -90,6 +90,6 @@ fn a_trust_root_must_be_signed_by_itself_and_of_this_fleet() {
     assert!(error.starts_with(TRUST_FILE) && error.contains("signatures"), "{error}");
     let mut other = Fleet::new();
     other.root.fleet = "other".parse().unwrap();
-    let error = error_with(TRUST_FILE, &other.seal(&other.root));
+    let error = error_with(TRUST_FILE, &other.first_root());
     assert!(error.starts_with(TRUST_FILE) && error.contains("`other`"), "{error}");
 }

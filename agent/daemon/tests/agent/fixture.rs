@@ -6,6 +6,7 @@ use gnomon_agent::AgentConfig;
 use gnomon_agent::device::{Device, Next, Tick};
 use gnomon_agent_core::{Clamped, Identity};
 use gnomon_host::manifest;
+use gnomon_schemas::approval::{Approval, ApprovalSchema, Grant};
 use gnomon_schemas::document::{
     Document, DocumentSchema, FunctionPlan, InlineBytes, ModuleRef, OnExpiry, Reporting, Slot,
 };
@@ -14,7 +15,7 @@ use gnomon_schemas::keys::PublicKey;
 use gnomon_schemas::module::ModuleEvidence;
 use gnomon_schemas::profile::Profile;
 use gnomon_schemas::results::Source;
-use gnomon_schemas::trust::{Publisher, Role, Roles, TrustRoot, TrustRootSchema};
+use gnomon_schemas::trust::{Proof, Publisher, Role, Roles, TrustRoot, TrustRootSchema};
 use gnomon_schemas::value::{Value, Values};
 use gnomon_schemas::{Digest, FunctionName};
 use ring::rand::SystemRandom;
@@ -41,7 +42,9 @@ pub fn setpoint() -> FunctionName {
 
 /// A fleet of one device, its keys and its trust root.
 pub struct Fleet {
+    root_key: Ed25519KeyPair,
     director: Ed25519KeyPair,
+    approver: Ed25519KeyPair,
     publisher: Ed25519KeyPair,
     pub root: TrustRoot,
 }
@@ -53,12 +56,12 @@ fn key() -> Ed25519KeyPair {
 
 impl Fleet {
     pub fn new() -> Fleet {
-        let (director, publisher) = (key(), key());
+        let (root_key, director, approver, publisher) = (key(), key(), key(), key());
         let public =
             |key: &Ed25519KeyPair| PublicKey::from_ed25519(key.public_key().as_ref()).unwrap();
-        let role = || Role { keys: vec![public(&director)], threshold: 1 };
+        let role = |key: &Ed25519KeyPair| Role { keys: vec![public(key)], threshold: 1 };
         let policy = Publisher {
-            key: public(&publisher),
+            proof: Proof::Key { key: public(&publisher), sigstore_root: None },
             profiles: BTreeSet::new(),
             functions: BTreeSet::new(),
         };
@@ -68,19 +71,35 @@ impl Fleet {
             version: 1,
             epoch: 1,
             expires_at_ms: 2 * NOW_MS,
-            roles: Roles { root: role(), director: role(), approver: None },
+            roles: Roles {
+                root: role(&root_key),
+                director: role(&director),
+                approver: role(&approver),
+            },
             publishers: BTreeMap::from([("acme-controls".parse().unwrap(), policy)]),
+            sigstore_roots: BTreeMap::new(),
             denied: BTreeSet::new(),
             release_counter_min: BTreeMap::new(),
+            approved_after_ms: 0,
         };
-        Fleet { director, publisher, root }
+        Fleet { root_key, director, approver, publisher, root }
     }
 
     pub fn seal<P: Payload + Serialize>(&self, payload: &P) -> Vec<u8> {
-        let sign = |message: &[u8]| self.director.sign(message).as_ref().to_vec();
-        let signers: [(String, Sign<'_>); 1] = [("director".into(), &sign)];
-        let bytes = serde_json::to_vec(payload).unwrap();
-        serde_json::to_vec(&Envelope::seal::<P>(&bytes, &signers)).unwrap()
+        serde_json::to_vec(&envelope(&self.director, payload)).unwrap()
+    }
+
+    /// The root after the fleet's, under the root key.
+    pub fn next_root(&self, change: impl FnOnce(&mut TrustRoot)) -> Vec<u8> {
+        let mut next = self.root.clone();
+        next.version += 1;
+        change(&mut next);
+        serde_json::to_vec(&envelope(&self.root_key, &next)).unwrap()
+    }
+
+    /// The first root in its envelope, as the firmware ships it.
+    pub fn first_root(&self) -> Vec<u8> {
+        serde_json::to_vec(&envelope(&self.root_key, &self.root)).unwrap()
     }
 
     /// The device's configuration; at its broker's address nobody listens.
@@ -92,18 +111,38 @@ impl Fleet {
             profile,
             profile_digest,
         };
-        AgentConfig { identity, root: self.root.clone(), broker: ("127.0.0.1".into(), 1) }
+        AgentConfig {
+            identity,
+            root: self.root.clone(),
+            later_roots: vec![],
+            broker: ("127.0.0.1".into(), 1),
+            mutual: None,
+        }
     }
 
-    /// A document whose modules the publisher really signed.
+    /// A document whose modules the publisher really signed, and an approver approved.
     pub fn document(&self, number: u64, plan: &Plan) -> Document {
         let mut document = plan.document(number);
         for (digest, listed) in &mut document.modules {
             let signature = self.publisher.sign(&plan.modules[digest].0);
             listed.evidence = evidence(&STANDARD.encode(signature.as_ref()));
         }
+        let approval = Approval {
+            schema: ApprovalSchema::V1,
+            fleet: document.fleet.clone(),
+            devices: None,
+            approved_at_ms: NOW_MS,
+            grant: Grant::of(&document),
+        };
+        document.approvals = vec![envelope(&self.approver, &approval)];
         document
     }
+}
+
+fn envelope<P: Payload + Serialize>(key: &Ed25519KeyPair, payload: &P) -> Envelope {
+    let sign = |message: &[u8]| key.sign(message).as_ref().to_vec();
+    let signers: [(String, Sign<'_>); 1] = [("key".into(), &sign)];
+    Envelope::seal::<P>(&serde_json::to_vec(payload).unwrap(), &signers)
 }
 
 fn evidence(signature: &str) -> ModuleEvidence {
@@ -178,6 +217,7 @@ impl Plan {
             functions: BTreeMap::from([(setpoint(), plan)]),
             modules: self.modules.iter().map(|(d, bytes)| (d.clone(), listed(bytes))).collect(),
             reporting: self.reporting,
+            approvals: vec![],
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use gnomon_agent::planner::store::Store;
 use gnomon_agent::start;
-use gnomon_agent::{AgentHandle, Swapped};
+use gnomon_agent::{AgentConfig, AgentHandle, Swapped};
 use gnomon_agent_core::Floor;
 use gnomon_agent_core::agent::Transaction;
 use gnomon_schemas::document::Document;
@@ -17,50 +17,53 @@ use tokio::runtime::Runtime;
 
 use super::fixture::{Fleet, Hands, PATIENCE, Plan, device, tou};
 
-struct Site {
-    fleet: Fleet,
-    folder: TempDir,
+pub struct Site {
+    pub fleet: Fleet,
+    pub folder: TempDir,
     runtime: Runtime,
 }
 
 /// One start of the agent.
-struct Boot {
+pub struct Boot {
     agent: AgentHandle,
-    hands: Hands,
+    pub hands: Hands,
     swaps: Receiver<Swapped>,
 }
 
 impl Site {
-    fn new() -> Site {
+    pub fn new() -> Site {
         let runtime = Runtime::new().unwrap();
         Site { fleet: Fleet::new(), folder: tempfile::tempdir().unwrap(), runtime }
     }
 
-    fn store(&self) -> Store {
+    pub fn store(&self) -> Store {
         Store::open(&self.folder.path().join("agent.db")).unwrap()
     }
 
     /// Puts a document into the store, as an earlier start of the agent did.
-    fn keep(&self, number: u64, plan: &Plan, tamper: impl Fn(&mut Transaction)) {
+    pub fn keep(&self, number: u64, plan: &Plan, tamper: impl Fn(&mut Transaction)) {
         let envelope = self.fleet.seal(&self.fleet.document(number, plan));
         let verified = verify::<Document>(&envelope, &self.fleet.root.roles.director).unwrap();
         let modules = plan.modules.clone();
-        let floor = Floor::of(&verified);
+        let floor = Floor::of(&verified, self.fleet.root.version);
         let mut change = Transaction { floor, time_floor_ms: 0, envelope, modules };
         tamper(&mut change);
         self.store().persist(&change).unwrap();
     }
 
-    fn start(&self) -> Boot {
+    pub fn start(&self) -> Boot {
+        self.start_with(self.fleet.config())
+    }
+
+    pub fn start_with(&self, config: AgentConfig) -> Boot {
         let (script, hands) = device();
         let (observer, swaps) = channel();
         let _context = self.runtime.enter();
-        let agent =
-            start(self.fleet.config(), self.folder.path(), Box::new(script), Some(observer));
+        let agent = start(config, self.folder.path(), Box::new(script), Some(observer));
         Boot { agent: agent.unwrap(), hands, swaps }
     }
 
-    fn stop(&self, boot: Boot) {
+    pub fn stop(&self, boot: Boot) {
         self.runtime.block_on(boot.agent.stop()).unwrap();
         let end = boot.hands.actuated.recv_timeout(PATIENCE);
         assert_eq!(end, Err(RecvTimeoutError::Disconnected), "the device is let go");
@@ -70,6 +73,12 @@ impl Site {
     fn outbox(&self) -> Vec<Results> {
         let waiting = self.store().waiting(0, 10_000).unwrap();
         waiting.iter().map(|batch| serde_json::from_slice(&batch.bytes).unwrap()).collect()
+    }
+
+    /// The reasons of all refusals that wait for a cloud.
+    pub fn reasons(&self) -> Vec<Reason> {
+        let outbox = self.outbox();
+        outbox.iter().flat_map(|batch| &batch.refusals).map(|event| event.refusal.reason).collect()
     }
 
     fn ticks_kept(&self) -> u64 {

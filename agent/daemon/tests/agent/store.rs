@@ -37,6 +37,7 @@ fn change(number: u64, modules: &[&[u8]]) -> Transaction {
             epoch: 1,
             version: number.try_into().unwrap(),
             digest: Digest::of(&envelope),
+            trust_version: 1,
         },
         time_floor_ms: 1_000 + number,
         envelope,
@@ -208,9 +209,9 @@ fn a_dropped_batch_takes_no_count_with_it() {
 fn a_store_of_a_later_form_is_refused_and_left_as_it_is() {
     let disk = Disk::new();
     disk.open().persist(&change(1, &[])).unwrap();
-    Connection::open(disk.path()).unwrap().pragma_update(None, "user_version", 2).unwrap();
+    Connection::open(disk.path()).unwrap().pragma_update(None, "user_version", 3).unwrap();
     let error = Store::open(&disk.path()).err().unwrap();
-    assert!(matches!(error, StoreError::Newer(2)), "{error}");
+    assert!(matches!(error, StoreError::Newer(3)), "{error}");
     assert!(error.to_string().contains("newer agent"), "{error}");
 }
 
@@ -235,4 +236,20 @@ fn a_file_that_is_not_ours_is_refused_and_left_as_it_is() {
     std::fs::write(disk.path(), b"a letter to my aunt, not a database. ".repeat(100)).unwrap();
     let error = Store::open(&disk.path()).err().unwrap();
     assert!(error.to_string().contains("not a database"), "{error}");
+}
+
+#[test]
+fn a_store_of_the_form_before_is_taken_over() {
+    let disk = Disk::new();
+    disk.open().persist(&change(7, &[b"one"])).unwrap();
+    let old = Connection::open(disk.path()).unwrap();
+    old.execute_batch(
+        r#"DROP TABLE trust_root; PRAGMA user_version = 1;
+           UPDATE fact SET value = replace(value, ',"trust_version":1', '') WHERE name = 'floor';"#,
+    )
+    .unwrap();
+    drop(old);
+    let stored = disk.open().stored().unwrap();
+    assert_eq!(stored.floor, Some(change(7, &[]).floor));
+    assert!(stored.roots.is_empty() && stored.modules.len() == 1);
 }

@@ -15,52 +15,62 @@ use std::sync::Arc;
 use super::call::{self, Call};
 use super::problem::Problem;
 use super::types::{DevicePatch, DeviceState, DeviceView, EffectiveView, NewDevice, VersionView};
-use super::{Body, Route, profiles};
+use super::{Body, EDITOR, Route, VIEWER, profiles};
 use crate::app::App;
 use crate::bus::Command;
 use crate::clock;
 use crate::publish::{self, Affected};
 use crate::render::Renderer;
 use crate::store::devices::{self, Device};
-use crate::store::{reported, versions};
+use crate::store::{approvals, audit, reported, versions};
 
 /// Versions in one list, at most.
 const VERSIONS_MAX: usize = 1000;
 
 pub(super) fn routes() -> Vec<Route> {
     vec![
-        Route::post("/v1/devices", "Register a device; its first document is published", add)
-            .takes(Body::json::<NewDevice>())
-            .gives(Body::json::<DeviceView>())
-            .status(StatusCode::CREATED),
-        Route::get("/v1/devices", "Devices", list)
+        Route::post(
+            "/v1/devices",
+            EDITOR,
+            "Register a device; its first document is published",
+            add,
+        )
+        .takes(Body::json::<NewDevice>())
+        .gives(Body::json::<DeviceView>())
+        .status(StatusCode::CREATED),
+        Route::get("/v1/devices", VIEWER, "Devices", list)
             .with(&[("selector", "query", "Labels that they must have: key=value,key!=value")])
             .gives(Body::json::<Vec<DeviceView>>()),
-        Route::get("/v1/devices/{device}", "A device", get).gives(Body::json::<DeviceView>()),
-        Route::patch("/v1/devices/{device}", "Change a device's labels or profile", patch)
+        Route::get("/v1/devices/{device}", VIEWER, "A device", get)
+            .gives(Body::json::<DeviceView>()),
+        Route::patch("/v1/devices/{device}", EDITOR, "Change a device's labels or profile", patch)
             .takes(Body::json::<DevicePatch>())
             .gives(Body::json::<DeviceView>()),
-        Route::delete("/v1/devices/{device}", "Remove a device; its results stay", remove),
+        Route::delete("/v1/devices/{device}", EDITOR, "Remove a device; its results stay", remove),
         Route::post(
             "/v1/devices/{device}/resolve",
+            EDITOR,
             "End a conflict: the next version is above what the device has seen",
             resolve,
         )
         .gives(Body::json::<DeviceView>()),
         Route::get(
             "/v1/devices/{device}/effective",
+            VIEWER,
             "What the layers together say of a device, and where each value came from",
             effective,
         )
         .gives(Body::json::<EffectiveView>()),
         Route::get(
             "/v1/devices/{device}/versions",
+            VIEWER,
             "A device's versions, newest first",
             list_versions,
         )
         .gives(Body::json::<Vec<VersionView>>()),
         Route::get(
             "/v1/devices/{device}/versions/{version}",
+            VIEWER,
             "The signed document of a version",
             version,
         )
@@ -85,6 +95,7 @@ fn view(db: &Connection, device: Device) -> Result<DeviceView, Refusal> {
         state: DeviceState::of(&device, latest.as_ref(), reported.as_ref()),
         online: reported::online(db, &device.device)?,
         desired: latest.map(VersionView::from),
+        awaiting_approval: approvals::waiting_of(db, &device.device)?.map(|row| row.digest),
         applied: reported.as_ref().and_then(|reported| reported.applied),
         publish_to_applied_ms,
         conflict: device.conflict,
@@ -106,7 +117,8 @@ async fn add(State(app): State<Arc<App>>, call: Call) -> Result<Response, Proble
     let new: NewDevice = call.json()?;
     check_labels(&new.labels)?;
     let name = new.device.clone();
-    let is_new = publish::edit(&app, move |db| {
+    let entry = call.entry("device.add", &name);
+    let is_new = publish::edit(&app, entry, move |db| {
         let profile = profiles::known(db, &new.profile)?.digest;
         if let Some(there) = devices::find(db, &new.device)? {
             if there.profile == profile && there.labels == new.labels {
@@ -151,7 +163,8 @@ async fn patch(State(app): State<Arc<App>>, call: Call) -> Result<Response, Prob
     let name: DeviceId = call.path("device")?;
     let change: DevicePatch = call.json()?;
     let device = name.clone();
-    publish::edit(&app, move |db| {
+    let entry = call.entry("device.change", &name);
+    publish::edit(&app, entry, move |db| {
         let mut device = known(db, &device)?;
         for (key, value) in change.labels {
             match value {
@@ -173,12 +186,19 @@ async fn patch(State(app): State<Arc<App>>, call: Call) -> Result<Response, Prob
 async fn remove(State(app): State<Arc<App>>, call: Call) -> Result<Response, Problem> {
     let name: DeviceId = call.path("device")?;
     let device = name.clone();
-    app.store
+    let entry = call.entry("device.remove", &name);
+    let identities = Arc::clone(&app.identities);
+    let serials = app
+        .store
         .write(move |db| {
             known(db, &device)?;
-            Ok::<_, Refusal>(devices::remove(db, &device)?)
+            devices::remove(db, &device)?;
+            let serials = identities.revoke(db, &device, clock::now_ms())?;
+            audit::append(db, clock::now_ms(), &entry)?;
+            Ok::<_, Refusal>(serials)
         })
         .await?;
+    app.identities.kick(serials);
     app.bus.send(Command::Clear(name));
     Ok(call::bytes(StatusCode::NO_CONTENT, "application/json", vec![]))
 }
@@ -188,7 +208,8 @@ async fn resolve(State(app): State<Arc<App>>, call: Call) -> Result<Response, Pr
     call.json_bytes()?;
     let name: DeviceId = call.path("device")?;
     let device = name.clone();
-    publish::edit(&app, move |db| {
+    let entry = call.entry("device.resolve", &name);
+    publish::edit(&app, entry, move |db| {
         let mut device = known(db, &device)?;
         let Some(seen) = device.conflict.take() else {
             return Ok(((), Affected::None));

@@ -12,19 +12,19 @@ use std::sync::Arc;
 use super::call::{self, Call};
 use super::problem::Problem;
 use super::types::GroupView;
-use super::{Body, Route};
+use super::{Body, FLEET_EDITOR, Route, VIEWER};
 use crate::app::App;
 use crate::publish::{self, Affected};
 use crate::store::{devices, layers};
 
 pub(super) fn routes() -> Vec<Route> {
     vec![
-        Route::get("/v1/groups", "All groups", list).gives(Body::json::<Vec<GroupView>>()),
-        Route::get("/v1/groups/{group}", "A group", get).gives(Body::json::<GroupView>()),
-        Route::put("/v1/groups/{group}", "Make or change a group", put)
+        Route::get("/v1/groups", VIEWER, "All groups", list).gives(Body::json::<Vec<GroupView>>()),
+        Route::get("/v1/groups/{group}", VIEWER, "A group", get).gives(Body::json::<GroupView>()),
+        Route::put("/v1/groups/{group}", FLEET_EDITOR, "Make or change a group", put)
             .takes(Body::json::<Group>())
             .gives(Body::json::<GroupView>()),
-        Route::delete("/v1/groups/{group}", "Remove a group and its layer", remove),
+        Route::delete("/v1/groups/{group}", FLEET_EDITOR, "Remove a group and its layer", remove),
     ]
 }
 
@@ -66,7 +66,8 @@ async fn get(State(app): State<Arc<App>>, call: Call) -> Result<Response, Proble
 async fn put(State(app): State<Arc<App>>, call: Call) -> Result<Response, Problem> {
     let name: GroupId = call.path("group")?;
     let group: Group = call.json()?;
-    let (view, is_new) = publish::edit(&app, move |db| {
+    let entry = call.entry("group.put", &name);
+    let (view, is_new) = publish::edit(&app, entry, move |db| {
         let before = layers::groups(db)?.remove(&name);
         layers::put_group(db, &name, &group)?;
         // Devices that leave the group change as much as those that join it.
@@ -82,7 +83,8 @@ async fn put(State(app): State<Arc<App>>, call: Call) -> Result<Response, Proble
 
 async fn remove(State(app): State<Arc<App>>, call: Call) -> Result<Response, Problem> {
     let name: GroupId = call.path("group")?;
-    publish::edit(&app, move |db| {
+    let entry = call.entry("group.remove", &name);
+    publish::edit(&app, entry, move |db| {
         let group = known(db, &name)?;
         layers::remove_group(db, &name)?;
         Ok(((), Affected::Matching(vec![group.selector])))

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use super::call::{self, Call};
 use super::problem::Problem;
-use super::{Body, Route, devices, groups};
+use super::{Body, EDITOR, Route, VIEWER, devices, groups};
 use crate::app::App;
 use crate::publish::{self, Affected};
 use crate::store::layers::{self, StoredLayer};
@@ -26,12 +26,13 @@ pub(super) fn routes() -> Vec<Route> {
     let paths = ["/v1/fleet/desired", "/v1/groups/{group}/desired", "/v1/devices/{device}/desired"];
     let of = |path| {
         [
-            Route::get(path, "A layer, with its ETag", get).gives(Body::json::<LayerForm>()),
-            Route::put(path, "Replace a layer", put)
+            Route::get(path, VIEWER, "A layer, with its ETag", get)
+                .gives(Body::json::<LayerForm>()),
+            Route::put(path, EDITOR, "Replace a layer", put)
                 .with(IF_MATCH)
                 .takes(Body::json::<LayerForm>())
                 .gives(Body::json::<LayerForm>()),
-            Route::patch(path, "Edit a layer by a merge patch (RFC 7396)", patch)
+            Route::patch(path, EDITOR, "Edit a layer by a merge patch (RFC 7396)", patch)
                 .with(IF_MATCH)
                 .takes(Body::json::<LayerForm>())
                 .gives(Body::json::<LayerForm>()),
@@ -94,11 +95,11 @@ async fn get(State(app): State<Arc<App>>, call: Call) -> Result<Response, Proble
 }
 
 async fn put(State(app): State<Arc<App>>, call: Call) -> Result<Response, Problem> {
-    edit(&app, &call, |_, new| Ok(new)).await
+    edit(&app, &call, "layer.put", |_, new| Ok(new)).await
 }
 
 async fn patch(State(app): State<Arc<App>>, call: Call) -> Result<Response, Problem> {
-    edit(&app, &call, |old, patch| {
+    edit(&app, &call, "layer.patch", |old, patch| {
         let patched = old.patched(&patch);
         // Patches add up: the sum is held to the cap, and to the form, again.
         let text = patched.to_json();
@@ -114,13 +115,15 @@ async fn patch(State(app): State<Arc<App>>, call: Call) -> Result<Response, Prob
 async fn edit(
     app: &Arc<App>,
     call: &Call,
+    action: &str,
     change: impl FnOnce(&Layer, Layer) -> Result<Layer, Refusal> + Send + 'static,
 ) -> Result<Response, Problem> {
     let scope = scope(call)?;
     let given = Layer::parse(call.json_bytes()?)?;
     let if_match = call.header(header::IF_MATCH).map(str::to_owned);
     let missing = |reason| matches!(reason, Reason::UnknownGroup | Reason::UnknownDevice);
-    let layer = publish::edit(app, move |db| {
+    let entry = call.entry(action, &scope);
+    let layer = publish::edit(app, entry, move |db| {
         let affected = affected(db, &scope)?;
         let scope = scope.to_string();
         let old = layers::find(db, &scope)?;

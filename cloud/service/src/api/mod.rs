@@ -4,28 +4,49 @@
 //! Handlers parse, call what the crate offers, and answer; no decision is theirs.
 
 pub mod call;
+pub mod guard;
 pub mod openapi;
 pub mod problem;
 pub mod types;
 
+mod approvals;
+mod audit;
 mod devices;
+mod enrol;
 mod groups;
 mod layers;
 mod modules;
 mod profiles;
 mod results;
 mod status;
+mod tokens;
+mod trust;
 
 use axum::Router;
 use axum::handler::Handler;
 use axum::http::StatusCode;
+use axum::middleware::from_fn_with_state;
 use axum::routing::{MethodFilter, MethodRouter, on};
+use gnomon_cloud_core::access::{Needs, Role};
 use gnomon_schemas::reason::{Reason, Refusal};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use std::sync::Arc;
 
 use crate::app::App;
 use problem::Problem;
+
+/// What proves its caller by other means, or tells nothing.
+const PUBLIC: Needs = Needs::Public;
+/// Reads.
+const VIEWER: Needs = Needs::Role(Role::Viewer);
+/// Changes what devices should have.
+const EDITOR: Needs = Needs::Role(Role::Editor);
+/// Changes it beyond the name in the path.
+const FLEET_EDITOR: Needs = Needs::WholeFleet(Role::Editor);
+/// Approves what others changed.
+const APPROVER: Needs = Needs::Role(Role::Approver);
+/// Governs who may do what.
+const ADMIN: Needs = Needs::Role(Role::Admin);
 
 /// What makes the schema of a body.
 pub type SchemaOf = fn(&mut SchemaGenerator) -> Schema;
@@ -55,6 +76,8 @@ pub struct Route {
     pub method: &'static str,
     /// The path, parameters in braces.
     pub path: &'static str,
+    /// What whoever calls it must be; a route that names nothing here is none.
+    pub needs: Needs,
     /// What it does.
     pub summary: &'static str,
     /// Query parameters and headers: name, where, what.
@@ -73,6 +96,7 @@ impl Route {
         method: &'static str,
         filter: MethodFilter,
         path: &'static str,
+        needs: Needs,
         summary: &'static str,
         handler: H,
     ) -> Route
@@ -83,6 +107,7 @@ impl Route {
         Route {
             method,
             path,
+            needs,
             summary,
             parameters: &[],
             request: None,
@@ -94,42 +119,47 @@ impl Route {
 
     fn get<H: Handler<T, Arc<App>>, T: 'static>(
         path: &'static str,
+        needs: Needs,
         summary: &'static str,
         handler: H,
     ) -> Route {
-        Route::new("GET", MethodFilter::GET, path, summary, handler)
+        Route::new("GET", MethodFilter::GET, path, needs, summary, handler)
     }
 
     fn post<H: Handler<T, Arc<App>>, T: 'static>(
         path: &'static str,
+        needs: Needs,
         summary: &'static str,
         handler: H,
     ) -> Route {
-        Route::new("POST", MethodFilter::POST, path, summary, handler)
+        Route::new("POST", MethodFilter::POST, path, needs, summary, handler)
     }
 
     fn put<H: Handler<T, Arc<App>>, T: 'static>(
         path: &'static str,
+        needs: Needs,
         summary: &'static str,
         handler: H,
     ) -> Route {
-        Route::new("PUT", MethodFilter::PUT, path, summary, handler)
+        Route::new("PUT", MethodFilter::PUT, path, needs, summary, handler)
     }
 
     fn patch<H: Handler<T, Arc<App>>, T: 'static>(
         path: &'static str,
+        needs: Needs,
         summary: &'static str,
         handler: H,
     ) -> Route {
-        Route::new("PATCH", MethodFilter::PATCH, path, summary, handler)
+        Route::new("PATCH", MethodFilter::PATCH, path, needs, summary, handler)
     }
 
     fn delete<H: Handler<T, Arc<App>>, T: 'static>(
         path: &'static str,
+        needs: Needs,
         summary: &'static str,
         handler: H,
     ) -> Route {
-        Route::new("DELETE", MethodFilter::DELETE, path, summary, handler)
+        Route::new("DELETE", MethodFilter::DELETE, path, needs, summary, handler)
             .status(StatusCode::NO_CONTENT)
     }
 
@@ -160,19 +190,27 @@ pub fn routes() -> Vec<Route> {
         status::routes(),
         profiles::routes(),
         devices::routes(),
+        enrol::routes(),
         groups::routes(),
         layers::routes(),
         modules::routes(),
+        approvals::routes(),
+        trust::routes(),
         results::routes(),
+        tokens::routes(),
+        audit::routes(),
     ];
     parts.into_iter().flatten().collect()
 }
 
-/// The router: what stands in the table, and problems for everything else.
+/// The router: what stands in the table, each route behind its guard, and problems for
+/// everything else.
 pub fn router(app: Arc<App>) -> Router {
-    let router = routes()
-        .into_iter()
-        .fold(Router::new(), |router, route| router.route(route.path, route.handler));
+    let router = routes().into_iter().fold(Router::new(), |router, route| {
+        let guard = guard::Guard::new(&app, &route);
+        let handler = route.handler.route_layer(from_fn_with_state(guard, guard::guard));
+        router.route(route.path, handler)
+    });
     router.fallback(unknown_path).method_not_allowed_fallback(wrong_method).with_state(app)
 }
 

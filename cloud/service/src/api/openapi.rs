@@ -1,6 +1,7 @@
 //! The OpenAPI 3.1 document, made from the table of routes and the types' own
 //! JSON Schemas, so that nothing is described twice.
 
+use gnomon_cloud_core::access::Needs;
 use schemars::SchemaGenerator;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
@@ -32,6 +33,13 @@ pub fn document() -> Value {
         "servers": [{ "url": "http://127.0.0.1:8480" }],
         "paths": paths,
         "components": {
+            "securitySchemes": {
+                "token": {
+                    "type": "http", "scheme": "bearer",
+                    "description": "`gnm_...`, made by `gnomon token create`. While no token \
+                                    exists, whoever is on the service's own machine is answered.",
+                },
+            },
             "schemas": generator.take_definitions(true),
             "responses": {
                 "Problem": {
@@ -57,10 +65,24 @@ fn operation(route: &Route, generator: &mut SchemaGenerator) -> Value {
             "default": { "$ref": "#/components/responses/Problem" },
         },
     });
+    match route.needs {
+        Needs::Public => operation["security"] = json!([]),
+        Needs::Role(role) | Needs::WholeFleet(role) => {
+            operation["security"] = json!([{ "token": [] }]);
+            operation["x-gnomon-role"] = json!(role);
+            operation["x-gnomon-whole-fleet"] = json!(is_whole_fleet(route));
+        }
+    }
     if let Some(body) = &route.request {
         operation["requestBody"] = json!({ "required": true, "content": content(body, generator) });
     }
     operation
+}
+
+/// Whether a token with a scope is refused, whatever it names.
+fn is_whole_fleet(route: &Route) -> bool {
+    let names = ["{group}", "{device}"].iter().any(|name| route.path.contains(name));
+    matches!(route.needs, Needs::WholeFleet(_)) || !names
 }
 
 fn content(body: &Body, generator: &mut SchemaGenerator) -> Value {

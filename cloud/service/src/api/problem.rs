@@ -2,6 +2,7 @@
 
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use gnomon_cloud_core::access::AccessError;
 use gnomon_cloud_core::selector::SelectorError;
 use gnomon_schemas::ids::IdError;
 use gnomon_schemas::profile::ProfileError;
@@ -9,6 +10,9 @@ use gnomon_schemas::reason::{Reason, Refusal};
 use gnomon_schemas::strict::ParseError;
 use schemars::JsonSchema;
 use serde::Serialize;
+
+/// How a client may prove itself (RFC 6750).
+const CHALLENGE: &str = "Bearer realm=\"gnomon\"";
 
 /// An error answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
@@ -63,6 +67,8 @@ fn usual_status(reason: Reason) -> StatusCode {
         | Reason::TooDeep
         | Reason::NumberOutOfRange
         | Reason::InvalidId => StatusCode::BAD_REQUEST,
+        Reason::Unauthenticated => StatusCode::UNAUTHORIZED,
+        Reason::Forbidden => StatusCode::FORBIDDEN,
         Reason::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         Reason::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
         Reason::UnknownDevice
@@ -70,6 +76,8 @@ fn usual_status(reason: Reason) -> StatusCode {
         | Reason::UnknownModule
         | Reason::UnknownGroup
         | Reason::UnknownVersion
+        | Reason::UnknownApproval
+        | Reason::UnknownToken
         | Reason::UnknownRoute => StatusCode::NOT_FOUND,
         Reason::AlreadyExists | Reason::DeviceAhead => StatusCode::CONFLICT,
         Reason::PreconditionFailed => StatusCode::PRECONDITION_FAILED,
@@ -89,7 +97,7 @@ macro_rules! from_coded {
     )*};
 }
 
-from_coded!(IdError, ParseError, ProfileError, SelectorError);
+from_coded!(AccessError, IdError, ParseError, ProfileError, SelectorError);
 
 impl From<Refusal> for Problem {
     fn from(refusal: Refusal) -> Problem {
@@ -104,6 +112,10 @@ impl IntoResponse for Problem {
         }
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let body = serde_json::to_vec(&self).unwrap_or_default();
-        (status, [(header::CONTENT_TYPE, "application/problem+json")], body).into_response()
+        let kind = [(header::CONTENT_TYPE, "application/problem+json")];
+        if status == StatusCode::UNAUTHORIZED {
+            return (status, kind, [(header::WWW_AUTHENTICATE, CHALLENGE)], body).into_response();
+        }
+        (status, kind, body).into_response()
     }
 }

@@ -12,22 +12,30 @@ use std::sync::Arc;
 use super::call::{self, Call};
 use super::problem::Problem;
 use super::types::ProfileView;
-use super::{Body, Route};
+use super::{Body, EDITOR, Route, VIEWER};
 use crate::app::App;
+use crate::store::audit;
 use crate::store::profiles::{self, StoredProfile};
 use crate::{clock, wit};
 
 pub(super) fn routes() -> Vec<Route> {
     vec![
-        Route::post("/v1/profiles", "Register a profile; its digest is that of the bytes", add)
-            .takes(Body::json::<Profile>())
-            .gives(Body::json::<ProfileView>())
-            .status(StatusCode::CREATED),
-        Route::get("/v1/profiles", "All profiles", list).gives(Body::json::<Vec<ProfileView>>()),
-        Route::get("/v1/profiles/{profile}", "A profile's file by digest or name", get)
+        Route::post(
+            "/v1/profiles",
+            EDITOR,
+            "Register a profile; its digest is that of the bytes",
+            add,
+        )
+        .takes(Body::json::<Profile>())
+        .gives(Body::json::<ProfileView>())
+        .status(StatusCode::CREATED),
+        Route::get("/v1/profiles", VIEWER, "All profiles", list)
+            .gives(Body::json::<Vec<ProfileView>>()),
+        Route::get("/v1/profiles/{profile}", VIEWER, "A profile's file by digest or name", get)
             .gives(Body::json::<Profile>()),
         Route::get(
             "/v1/profiles/{profile}/functions/{function}/wit",
+            VIEWER,
             "The WIT world of a function, for authors",
             world,
         )
@@ -56,11 +64,13 @@ async fn add(State(app): State<Arc<App>>, call: Call) -> Result<Response, Proble
     let bytes = call.json_bytes()?.to_vec();
     let (profile, digest) = Profile::parse(&bytes)?;
     let stored = StoredProfile { digest, bytes, profile };
+    let entry = call.entry("profile.add", &stored.profile.name);
     let (view, is_new) = app
         .store
         .write(move |db| {
             let (digest, name) = (&stored.digest, stored.profile.name.as_str());
             let is_new = profiles::insert(db, digest, name, &stored.bytes, clock::now_ms())?;
+            audit::append(db, clock::now_ms(), &entry)?;
             Ok::<_, Refusal>((view(&stored), is_new))
         })
         .await?;

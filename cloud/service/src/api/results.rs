@@ -12,7 +12,7 @@ use std::sync::Arc;
 use super::call::{self, Call};
 use super::problem::Problem;
 use super::types::{Page, Row};
-use super::{Body, Route, devices};
+use super::{Body, Route, VIEWER, devices};
 use crate::app::App;
 use crate::modules;
 use crate::store::results::{self, Rows};
@@ -26,17 +26,23 @@ const PAGING: &[(&str, &str, &str)] = &[
 
 pub(super) fn routes() -> Vec<Route> {
     vec![
-        Route::get("/v1/devices/{device}/summaries", "A device's summaries", summaries)
+        Route::get("/v1/devices/{device}/summaries", VIEWER, "A device's summaries", summaries)
             .with(PAGING)
             .gives(Body::json::<Page>()),
-        Route::get("/v1/devices/{device}/records", "A device's sampled evaluations", records)
-            .with(PAGING)
-            .gives(Body::json::<Page>()),
-        Route::get("/v1/devices/{device}/refusals", "What a device refused", refusals)
+        Route::get(
+            "/v1/devices/{device}/records",
+            VIEWER,
+            "A device's sampled evaluations",
+            records,
+        )
+        .with(PAGING)
+        .gives(Body::json::<Page>()),
+        Route::get("/v1/devices/{device}/refusals", VIEWER, "What a device refused", refusals)
             .with(PAGING)
             .gives(Body::json::<Page>()),
         Route::get(
             "/v1/functions/{function}/comparison",
+            VIEWER,
             "A candidate beside the active function, over all devices that ran it",
             comparison,
         )

@@ -1,10 +1,9 @@
-//! Health, status, trust root and the OpenAPI document.
+//! Health, status and the OpenAPI document.
 
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use gnomon_cloud_core::Selector;
-use gnomon_schemas::envelope::Envelope;
 use gnomon_schemas::reason::Refusal;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,19 +11,17 @@ use std::sync::Arc;
 use super::call::{self, Call};
 use super::problem::Problem;
 use super::types::{DeviceState, Health, ServiceStatus};
-use super::{Body, Route, openapi};
+use super::{Body, PUBLIC, Route, VIEWER, openapi};
 use crate::app::App;
 use crate::store::{devices, reported, results, versions};
 
 pub(super) fn routes() -> Vec<Route> {
     vec![
-        Route::get("/v1/health", "Whether the service answers", health)
+        Route::get("/v1/health", VIEWER, "Whether the service answers", health)
             .gives(Body::json::<Health>()),
-        Route::get("/v1/status", "How the service and its devices stand", status)
+        Route::get("/v1/status", VIEWER, "How the service and its devices stand", status)
             .gives(Body::json::<ServiceStatus>()),
-        Route::get("/v1/trust", "The trust root in its signed envelope", trust)
-            .gives(Body::json::<Envelope>()),
-        Route::get("/v1/openapi.json", "This description", describe)
+        Route::get("/v1/openapi.json", PUBLIC, "This description", describe)
             .gives(Body::json::<BTreeMap<String, serde_json::Value>>()),
     ]
 }
@@ -58,14 +55,10 @@ async fn status(State(app): State<Arc<App>>, _: Call) -> Result<Response, Proble
         batches_stored,
         refused: app.refused.counts(),
         refused_by_devices: refused_by_devices.into_iter().collect(),
-        trust_version: app.trust.root.version,
+        trust_version: app.trust().root.version,
         engine: app.host.engine_digest().clone(),
     };
     call::json(StatusCode::OK, &status)
-}
-
-async fn trust(State(app): State<Arc<App>>, _: Call) -> Result<Response, Problem> {
-    Ok(call::bytes(StatusCode::OK, "application/json", app.trust.envelope.clone()))
 }
 
 async fn describe(_: Call) -> Result<Response, Problem> {

@@ -69,6 +69,11 @@ pub enum DeviceState {
     Unknown,
 }
 
+fn is_recalled(reported: &Reported) -> bool {
+    let refusal = reported.refusal.as_ref();
+    refusal.is_some_and(|refusal| refusal.reason == Reason::ModuleDenied)
+}
+
 impl DeviceState {
     /// The state of a device.
     pub fn of(
@@ -86,6 +91,10 @@ impl DeviceState {
         let newest = latest.map(|latest| latest.version);
         match reported.state {
             _ if device.conflict.is_some() => DeviceState::Conflict,
+            // The newest document is in force, but a trust root has recalled what is in it.
+            State::Rejected if reported.applied == newest && is_recalled(reported) => {
+                DeviceState::Rejected
+            }
             // A device that refused something else than our newest, which is in force,
             // has refused what this cloud never signed.
             State::InSync | State::Rejected if reported.applied == newest => DeviceState::InSync,
@@ -155,6 +164,8 @@ pub struct DeviceView {
     pub online: Option<bool>,
     /// The newest document that was signed for it.
     pub desired: Option<VersionView>,
+    /// The digest of what must be approved before it gets a newer one.
+    pub awaiting_approval: Option<Digest>,
     /// The version that is in force on it.
     pub applied: Option<Version>,
     /// From the broker to its word that the newest version is in force.

@@ -6,6 +6,7 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::Scope;
+use super::approval::waiting_lines;
 use super::client::{Client, segment};
 use super::module;
 use super::show::{Shown, grid, pairs};
@@ -131,8 +132,10 @@ fn patch(
     let body = json!({ "functions": { &slot.function: plan } }).to_string();
     let answer = client.send("PATCH", &found.path, found.etag.as_deref(), body.as_bytes())?;
     let layer = answer.json()?;
-    let human = format!("{} {now} for `{}`", slot.module, slot.function);
-    Ok(Shown::new(json!({ "layer": layer, "etag": answer.etag() }), human))
+    let (waiting, lines) = waiting_lines(client);
+    let human = format!("{} {now} for `{}`{lines}", slot.module, slot.function);
+    let json = json!({ "layer": layer, "etag": answer.etag(), "waiting": waiting });
+    Ok(Shown::new(json, human))
 }
 
 fn compare(client: &Client, slot: &SlotArgs, selector: Option<String>) -> Result<Shown> {

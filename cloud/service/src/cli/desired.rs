@@ -8,6 +8,7 @@ use std::io::Read as _;
 use std::path::PathBuf;
 
 use super::Scope;
+use super::approval::waiting_lines;
 use super::client::{Answer, Client, segment};
 use super::show::{Shown, grid};
 
@@ -44,7 +45,7 @@ pub(super) struct EditArgs {
 
 pub(super) fn run(client: &Client, command: DesiredCommand) -> Result<Shown> {
     match command {
-        DesiredCommand::Get { scope } => layer(&client.get(&scope.path())?),
+        DesiredCommand::Get { scope } => layer(&client.get(&scope.path())?, None),
         DesiredCommand::Set(args) => edit(client, "PUT", &args),
         DesiredCommand::Patch(args) => edit(client, "PATCH", &args),
         DesiredCommand::Effective { device } => {
@@ -66,13 +67,19 @@ fn edit(client: &Client, method: &str, args: &EditArgs) -> Result<Shown> {
     } else {
         std::fs::read(&args.file).with_context(|| format!("cannot read {}", args.file.display()))?
     };
-    layer(&client.send(method, &args.scope.path(), args.if_match.as_deref(), &bytes)?)
+    let answer = client.send(method, &args.scope.path(), args.if_match.as_deref(), &bytes)?;
+    layer(&answer, Some(waiting_lines(client)))
 }
 
-fn layer(answer: &Answer) -> Result<Shown> {
+fn layer(answer: &Answer, waiting: Option<(Vec<Value>, String)>) -> Result<Shown> {
     let layer = answer.json()?;
-    let text = serde_json::to_string_pretty(&layer)?;
-    Ok(Shown::new(json!({ "layer": layer, "etag": answer.etag() }), text))
+    let mut text = serde_json::to_string_pretty(&layer)?;
+    let mut json = json!({ "layer": layer, "etag": answer.etag() });
+    if let Some((waiting, lines)) = waiting {
+        text.push_str(&lines);
+        json["waiting"] = Value::Array(waiting);
+    }
+    Ok(Shown::new(json, text))
 }
 
 /// One line per leaf: pointer, value, origin.

@@ -1,11 +1,12 @@
 //! `gnomon device` and `gnomon group`.
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use clap::Subcommand;
 use serde_json::{Map, Value, json};
 use std::path::{Path, PathBuf};
 
 use super::client::{Client, segment};
+use super::device_identity::{self, BundleIdentity};
 use super::show::{Shown, pairs, table};
 
 #[derive(Debug, Subcommand)]
@@ -50,7 +51,31 @@ pub(super) enum DeviceCommand {
         /// Its name
         device: String,
     },
-    /// Write what an agent needs: trust-root.json, profile.json, agent.json
+    /// Make a one-time token by which a device gets its certificate; shown this once
+    Enroll {
+        /// Its name
+        device: String,
+        /// How long the token lives: a number of s, m or h; 24h at most
+        #[arg(long, value_name = "TIME", default_value = "1h", value_parser = device_identity::seconds)]
+        ttl: u64,
+    },
+    /// A device's certificates, newest first
+    Certificates {
+        /// Its name
+        device: String,
+    },
+    /// Take back all certificates of a device, and cut it off
+    Revoke {
+        /// Its name
+        device: String,
+    },
+    /// Write the signed list of revoked certificates, for other brokers than the embedded
+    Crl {
+        /// The file to write, in PEM
+        #[arg(short, long, value_name = "FILE")]
+        out: PathBuf,
+    },
+    /// Write what an agent needs: trust-root.json, profile.json, agent.json, broker-ca.pem
     Bundle {
         /// Its name
         device: String,
@@ -60,6 +85,8 @@ pub(super) enum DeviceCommand {
         /// The broker that the agent connects to, if not the service's own
         #[arg(long, value_name = "URL")]
         broker: Option<String>,
+        #[command(flatten)]
+        identity: BundleIdentity,
     },
 }
 
@@ -91,6 +118,7 @@ const COLUMNS: &[(&str, &str)] = &[
     ("ONLINE", "online"),
     ("DESIRED", "desired.version"),
     ("APPLIED", "applied"),
+    ("WAITS FOR", "awaiting_approval"),
     ("MS", "publish_to_applied_ms"),
     ("LABELS", "labels"),
 ];
@@ -135,7 +163,13 @@ pub(super) fn run(client: &Client, command: DeviceCommand) -> Result<Shown> {
             let path = format!("{}/resolve", path(&device));
             shown(client.send("POST", &path, None, b"{}")?.json()?)
         }
-        DeviceCommand::Bundle { device, out, broker } => bundle(client, &device, &out, broker),
+        DeviceCommand::Enroll { device, ttl } => device_identity::enroll(client, &device, ttl),
+        DeviceCommand::Certificates { device } => device_identity::certificates(client, &device),
+        DeviceCommand::Revoke { device } => device_identity::revoke(client, &device),
+        DeviceCommand::Crl { out } => device_identity::crl(client, &out),
+        DeviceCommand::Bundle { device, out, broker, identity } => {
+            bundle(client, &device, &out, broker, &identity)
+        }
     }
 }
 
@@ -155,6 +189,7 @@ fn show(device: Value) -> Result<Shown> {
             ("labels", "labels"),
             ("desired version", "desired.version"),
             ("applied version", "applied"),
+            ("waits for approval", "awaiting_approval"),
             ("publish to applied, ms", "publish_to_applied_ms"),
             ("conflict", "conflict"),
             ("last refusal", "reported.refusal"),
@@ -177,47 +212,37 @@ fn label_patch(labels: &[String]) -> Result<Map<String, Value>> {
         .collect()
 }
 
-/// A device must be able to reach it, and its agent to read it.
-fn check_broker(url: &str) -> Result<()> {
-    let address = url.strip_prefix("mqtt://").and_then(|rest| rest.rsplit_once(':'));
-    let Some((host, port)) = address else {
-        bail!("the broker is `{url}`: give --broker mqtt://HOST:PORT");
-    };
-    if host.is_empty() || port.parse::<u16>().is_err() {
-        bail!("the broker is `{url}`: give --broker mqtt://HOST:PORT");
-    }
-    if matches!(host, "0.0.0.0" | "[::]") {
-        bail!(
-            "the broker listens on every address: say by which one the device finds it, with --broker mqtt://HOST:PORT"
-        );
-    }
-    Ok(())
-}
-
-fn bundle(client: &Client, device: &str, out: &Path, broker: Option<String>) -> Result<Shown> {
+fn bundle(
+    client: &Client,
+    device: &str,
+    out: &Path,
+    broker: Option<String>,
+    identity: &BundleIdentity,
+) -> Result<Shown> {
     let known = client.get_json(&format!("/v1/devices/{}", segment(device)))?;
     let status = client.get_json("/v1/status")?;
     let profile = known["profile"].as_str().context("the device has no profile")?;
     let profile = client.get(&format!("/v1/profiles/{}", segment(profile)))?.body;
     let trust = client.get("/v1/trust")?.body;
-    let broker = broker.map_or_else(|| status["broker_url"].clone(), Value::String);
-    check_broker(broker.as_str().unwrap_or_default())?;
-    let agent = json!({ "fleet": status["fleet"], "device": device, "broker": broker });
-    std::fs::create_dir_all(out).with_context(|| format!("cannot make {}", out.display()))?;
+    let broker = broker
+        .or_else(|| status["broker_url"].as_str().map(str::to_owned))
+        .context("the service does not say where its broker is; give --broker")?;
+    let mut agent = json!({ "fleet": status["fleet"], "device": device, "broker": broker });
+    let mut files = vec![("trust-root.json", trust), ("profile.json", profile)];
+    files.extend(identity.complete(client, &broker, &mut agent)?);
     let agent_text = format!("{}\n", serde_json::to_string_pretty(&agent)?);
-    let files = [
-        ("trust-root.json", trust),
-        ("profile.json", profile),
-        ("agent.json", agent_text.into_bytes()),
-    ];
-    for (name, bytes) in files {
+    files.push(("agent.json", agent_text.into_bytes()));
+    std::fs::create_dir_all(out).with_context(|| format!("cannot make {}", out.display()))?;
+    for (name, bytes) in &files {
         let path = out.join(name);
         std::fs::write(&path, bytes).with_context(|| format!("cannot write {}", path.display()))?;
     }
-    Ok(Shown::new(
-        json!({ "folder": out, "agent": agent }),
-        format!("wrote trust-root.json, profile.json and agent.json to {}", out.display()),
-    ))
+    let names: Vec<&str> = files.iter().map(|(name, _)| *name).collect();
+    let mut human = format!("wrote {} to {}", names.join(", "), out.display());
+    if !agent["tls"].is_null() {
+        human.push_str(&format!("\nnext: gnomon device enroll {device}"));
+    }
+    Ok(Shown::new(json!({ "folder": out, "agent": agent }), human))
 }
 
 pub(super) fn run_group(client: &Client, command: GroupCommand) -> Result<Shown> {

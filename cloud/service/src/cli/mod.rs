@@ -3,25 +3,35 @@
 //!
 //! It decides nothing that the service does not check again.
 
+mod approval;
+mod ask;
+mod audit;
+mod broker;
 mod candidate;
 mod client;
 mod desired;
 mod device;
+mod device_identity;
+mod key;
 mod module;
 mod module_build;
+mod module_sign;
 mod profile;
 mod results;
 mod serve;
 mod show;
 mod status;
+mod token;
+mod trust;
 
 use clap::{Args, Parser, Subcommand};
+use rustix::process::{Resource, Rlimit, setrlimit};
 use std::ffi::OsString;
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use client::Client;
+use client::{Access, Client};
 use show::Shown;
 
 /// Code as configuration for device fleets: the cloud and its command line.
@@ -31,6 +41,8 @@ struct Cli {
     /// Where the service listens
     #[arg(long, global = true, env = "GNOMON_URL", default_value = "http://127.0.0.1:8480")]
     url: String,
+    #[command(flatten)]
+    access: Access,
     /// Print JSON instead of a table
     #[arg(long, global = true)]
     json: bool,
@@ -50,6 +62,9 @@ enum Command {
     /// Devices
     #[command(subcommand)]
     Device(device::DeviceCommand),
+    /// Other brokers than the embedded one
+    #[command(subcommand)]
+    Broker(broker::BrokerCommand),
     /// Groups of devices by label
     #[command(subcommand)]
     Group(device::GroupCommand),
@@ -62,10 +77,34 @@ enum Command {
     /// Modules in shadow beside the active one
     #[command(subcommand)]
     Candidate(candidate::CandidateCommand),
+    /// Who may use the HTTP API
+    #[command(subcommand)]
+    Token(token::TokenCommand),
+    /// What was done, by whom, and whether the log of it was touched
+    #[command(subcommand)]
+    Audit(audit::AuditCommand),
+    /// Private keys: made, encrypted, looked at
+    #[command(subcommand)]
+    Key(key::KeyCommand),
+    /// Which keys may do what: drafted and signed offline, handed on by the service
+    #[command(subcommand)]
+    Trust(trust::TrustCommand),
+    /// What waits for a second person, and that person's signature
+    #[command(subcommand)]
+    Approval(approval::ApprovalCommand),
     /// The newest summaries of a device
     Results(results::ResultsArgs),
     /// What a device refused, and why
     Refusals(results::ResultsArgs),
+}
+
+/// A failure that has an exit code of its own, beside 1 (it could not be done) and 2
+/// (the arguments are wrong).
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+struct Exit {
+    code: u8,
+    message: String,
 }
 
 /// Whose layer.
@@ -107,11 +146,20 @@ where
     I: IntoIterator<Item = T>,
     T: Into<OsString> + Clone,
 {
+    refuse_core_dumps();
     let (code, out, err) = execute(args);
     // A closed pipe is the reader's choice, not an error.
     std::io::stdout().write_all(out.as_bytes()).unwrap_or_default();
     std::io::stderr().write_all(err.as_bytes()).unwrap_or_default();
     ExitCode::from(code)
+}
+
+/// Private keys are in memory: they must not land in a file when the program dies.
+fn refuse_core_dumps() {
+    let none = Rlimit { current: Some(0), maximum: Some(0) };
+    if let Err(error) = setrlimit(Resource::Core, none) {
+        tracing::warn!(%error, "core dumps cannot be turned off");
+    }
 }
 
 /// As [`run`], with what would be printed on standard output and error.
@@ -128,21 +176,30 @@ where
     let json = cli.json;
     match dispatch(cli) {
         Ok(shown) => (0, shown.text(json), String::new()),
-        Err(error) => (1, String::new(), format!("error: {error:#}\n")),
+        Err(error) => {
+            let code = error.downcast_ref::<Exit>().map_or(1, |exit| exit.code);
+            (code, String::new(), format!("error: {error:#}\n"))
+        }
     }
 }
 
 fn dispatch(cli: Cli) -> anyhow::Result<Shown> {
-    let client = Client::new(&cli.url);
+    let client = Client::new(&cli.url, &cli.access);
     match cli.command {
         Command::Serve(args) => serve::serve(args),
         Command::Status => status::status(&client),
         Command::Profile(command) => profile::run(&client, command),
         Command::Device(command) => device::run(&client, command),
+        Command::Broker(command) => broker::run(&client, command),
         Command::Group(command) => device::run_group(&client, command),
         Command::Module(command) => module::run(&client, command),
         Command::Desired(command) => desired::run(&client, command),
         Command::Candidate(command) => candidate::run(&client, command),
+        Command::Key(command) => key::run(command),
+        Command::Trust(command) => trust::run(&client, command),
+        Command::Approval(command) => approval::run(&client, command),
+        Command::Token(command) => token::run(&client, command),
+        Command::Audit(command) => audit::run(&client, command),
         Command::Results(args) => results::results(&client, &args),
         Command::Refusals(args) => results::refusals(&client, &args),
     }

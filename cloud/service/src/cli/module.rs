@@ -2,7 +2,10 @@
 
 use anyhow::{Context as _, Result};
 use clap::Subcommand;
+use gnomon_schemas::document::InlineBytes;
+use gnomon_schemas::ids::PublisherName;
 use gnomon_schemas::limits::MODULE_BYTES_MAX;
+use gnomon_schemas::module::ModuleEvidence;
 use gnomon_schemas::reason::{Reason, Refusal};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -10,38 +13,49 @@ use std::path::{Path, PathBuf};
 use super::DataDir;
 use super::client::{Client, segment};
 use super::module_build::{self, BuildArgs};
+use super::module_sign;
 use super::show::{Shown, pairs, table};
-use crate::keys::{LOCAL_PUBLISHER, PrivateKey};
+use crate::keys::{LOCAL_PUBLISHER, PassphraseSource};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum ModuleCommand {
     /// Make a module of a core module or component: adds what it says of itself
     Build(BuildArgs),
-    /// Sign a module as `cosign sign-blob` does; writes FILE.sig
-    Sign {
-        /// The module
-        file: PathBuf,
-        /// The publisher's private key, PKCS#8 PEM, P-256 or Ed25519
-        #[arg(long)]
-        key: Option<PathBuf>,
-        #[command(flatten)]
-        data: DataDir,
-    },
-    /// Upload a module, signing it first unless there is a signature
+    /// Sign a module: as `cosign sign-blob` does, to FILE.sig, or keyless, to
+    /// FILE.sigstore.json
+    Sign(module_sign::SignArgs),
+    /// Whether a publisher published a module, offline; exit code 0, or 1 with the reason
+    Verify(module_sign::VerifyArgs),
+    /// Upload a module, signing it first unless there is a signature or a bundle
     Add {
         /// The module
         file: PathBuf,
         /// The publisher's private key
-        #[arg(long, conflicts_with = "signature")]
+        #[arg(long, conflicts_with_all = ["signature", "bundle"])]
         key: Option<PathBuf>,
         /// A file with the signature, as `module sign` or cosign wrote it
-        #[arg(long)]
+        #[arg(long, conflicts_with = "bundle")]
         signature: Option<PathBuf>,
+        /// A sigstore bundle, as `module sign --keyless` or any sigstore client wrote it
+        #[arg(long)]
+        bundle: Option<PathBuf>,
         /// The publisher's name in the trust root
         #[arg(long, default_value = LOCAL_PUBLISHER)]
-        publisher: String,
+        publisher: PublisherName,
         #[command(flatten)]
         data: DataDir,
+        #[command(flatten)]
+        passphrase: PassphraseSource,
+    },
+    /// Upload a module with a sigstore bundle, or give one to a module that is there
+    AttachBundle {
+        /// The module
+        file: PathBuf,
+        /// The bundle
+        bundle: PathBuf,
+        /// The publisher's name in the trust root
+        #[arg(long, default_value = LOCAL_PUBLISHER)]
+        publisher: PublisherName,
     },
     /// All modules
     List,
@@ -64,32 +78,22 @@ const COLUMNS: &[(&str, &str)] = &[
 pub(super) fn run(client: &Client, command: ModuleCommand) -> Result<Shown> {
     match command {
         ModuleCommand::Build(args) => module_build::build(&args),
-        ModuleCommand::Sign { file, key, data } => {
-            let signature = sign(&read(&file)?, key.as_deref(), &data)?;
-            let mut path = file.into_os_string();
-            path.push(".sig");
-            std::fs::write(&path, &signature)
-                .with_context(|| format!("cannot write {}", Path::new(&path).display()))?;
-            let human = format!("wrote {}", Path::new(&path).display());
-            Ok(Shown::new(json!({ "signature": signature }), human))
-        }
-        ModuleCommand::Add { file, key, signature, publisher, data } => {
+        ModuleCommand::Sign(args) => module_sign::sign(&args),
+        ModuleCommand::Verify(args) => module_sign::verify(&args),
+        ModuleCommand::Add { file, key, signature, bundle, publisher, data, passphrase } => {
             let bytes = read(&file)?;
-            let signature = match signature {
-                Some(path) => std::fs::read_to_string(&path)
-                    .with_context(|| format!("cannot read {}", path.display()))?
-                    .trim()
-                    .to_owned(),
-                None => sign(&bytes, key.as_deref(), &data)?,
+            let evidence = match (bundle, signature) {
+                (Some(path), _) => module_sign::bundle(publisher, &path)?,
+                (None, Some(path)) => module_sign::signature(publisher, &path)?,
+                (None, None) => {
+                    let key = module_sign::publisher_key(key.as_deref(), &data, &passphrase)?;
+                    ModuleEvidence::Key { publisher, signature: key.sign_blob(&bytes)? }
+                }
             };
-            let headers = [
-                ("content-type", "application/wasm"),
-                ("x-gnomon-publisher", publisher.as_str()),
-                ("x-gnomon-signature", signature.as_str()),
-            ];
-            let added = client.send_bytes("POST", "/v1/modules", &headers, &bytes)?.json()?;
-            let human = table(&Value::Array(vec![added.clone()]), COLUMNS);
-            Ok(Shown::new(added, human))
+            upload(client, &bytes, &evidence)
+        }
+        ModuleCommand::AttachBundle { file, bundle, publisher } => {
+            upload(client, &read(&file)?, &module_sign::bundle(publisher, &bundle)?)
         }
         ModuleCommand::List => {
             let all = client.get_json("/v1/modules")?;
@@ -136,10 +140,10 @@ pub(super) fn read(file: &Path) -> Result<Vec<u8>> {
     std::fs::read(file).with_context(about)
 }
 
-fn sign(bytes: &[u8], key: Option<&Path>, data: &DataDir) -> Result<String> {
-    let default = data.data.join("keys/publisher.pem");
-    let path = key.unwrap_or(&default);
-    let key =
-        PrivateKey::read(path).context("cannot sign; give --key, or --data of the service")?;
-    Ok(key.sign_blob(bytes)?)
+fn upload(client: &Client, bytes: &[u8], evidence: &ModuleEvidence) -> Result<Shown> {
+    let body = json!({ "bytes": InlineBytes(bytes.to_vec()), "evidence": evidence }).to_string();
+    let headers = [("content-type", "application/vnd.gnomon.module+json")];
+    let added = client.send_bytes("POST", "/v1/modules", &headers, body.as_bytes())?.json()?;
+    let human = table(&Value::Array(vec![added.clone()]), COLUMNS);
+    Ok(Shown::new(added, human))
 }

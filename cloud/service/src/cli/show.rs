@@ -3,6 +3,9 @@
 use comfy_table::{Table, presets};
 use serde_json::Value;
 
+/// Of one text, at most so many characters are shown.
+const TEXT_CHARS_MAX: usize = 2000;
+
 /// The outcome of a command.
 pub(super) struct Shown {
     json: Value,
@@ -64,12 +67,24 @@ pub(super) fn cell(item: &Value, path: &str) -> String {
     item.pointer(&pointer).map_or_else(|| "-".to_owned(), words)
 }
 
+/// Text of others, fit for a terminal: what would move the cursor or end a line stands
+/// there as its code, so that nobody can draw what is not there.
+pub(super) fn printable(text: &str) -> String {
+    let moves = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}')
+            || matches!(c, '\u{2060}'..='\u{2069}')
+    };
+    let shown = text.chars().take(TEXT_CHARS_MAX);
+    shown.map(|c| if moves(c) { c.escape_default().to_string() } else { c.to_string() }).collect()
+}
+
 fn words(value: &Value) -> String {
     match value {
         Value::Null => "-".to_owned(),
         Value::String(text) => match text.strip_prefix("sha256:") {
             Some(hex) => hex.chars().take(12).collect(),
-            None => text.clone(),
+            None => printable(text),
         },
         Value::Number(number) if number.is_f64() => {
             number.as_f64().map_or_else(String::new, |n| format!("{n:.4}"))
@@ -82,5 +97,21 @@ fn words(value: &Value) -> String {
             pairs.collect::<Vec<_>>().join(", ")
         }
         other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_of_others_draws_nothing_that_is_not_there() {
+        let hostile = "tou@1.0\n  within  all\u{1b}[2A\r\u{202e}";
+        let shown = printable(hostile);
+        assert!(!shown.contains(['\n', '\r', '\u{1b}', '\u{202e}']), "{shown:?}");
+        assert!(shown.starts_with("tou@1.0\\n  within"), "{shown:?}");
+        assert_eq!(printable("water-heater @1.0, 45 °C"), "water-heater @1.0, 45 °C");
+        let table = table(&serde_json::json!([{ "name": hostile }]), &[("NAME", "name")]);
+        assert!(!table.contains('\u{1b}'), "{table:?}");
     }
 }

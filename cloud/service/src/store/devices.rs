@@ -81,10 +81,16 @@ pub fn update(db: &Connection, device: &Device) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// Ends all conflicts: a new epoch orders above whatever any device has seen.
+pub fn end_conflicts(db: &Connection) -> Result<(), StoreError> {
+    db.execute("UPDATE devices SET conflict_version = NULL", [])?;
+    Ok(())
+}
+
 /// Takes a device out, with its layer and what it said; versions and results stay.
 pub fn remove(db: &Connection, device: &DeviceId) -> Result<(), StoreError> {
     db.execute("DELETE FROM layers WHERE scope = ?1", [format!("device:{device}")])?;
-    for table in ["reported", "statuses", "devices"] {
+    for table in ["reported", "statuses", "waiting", "devices"] {
         db.execute(&format!("DELETE FROM {table} WHERE device = ?1"), [device.as_str()])?;
     }
     Ok(())

@@ -4,13 +4,18 @@
 //!
 //! It knows no HTTP, no MQTT and no policy.
 
+pub mod approvals;
+pub mod audit;
 pub mod devices;
+pub mod identity;
 pub mod layers;
 pub mod modules;
 pub mod profiles;
 pub mod reported;
 pub mod results;
+pub mod roots;
 mod schema;
+pub mod tokens;
 pub mod versions;
 
 use gnomon_schemas::reason::{Coded, Reason};
@@ -82,6 +87,21 @@ impl Store {
         E: From<StoreError> + Send + 'static,
         F: FnOnce(&Connection) -> Result<T, E> + Send + 'static,
     {
+        self.write_then(work, |_| {}).await
+    }
+
+    /// As [`Store::write`], then runs `after` once it is stored and before any other
+    /// transaction begins.
+    ///
+    /// # Errors
+    /// Those of `work` and of the store; then `after` does not run.
+    pub async fn write_then<T, E, F, A>(&self, work: F, after: A) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+        F: FnOnce(&Connection) -> Result<T, E> + Send + 'static,
+        A: FnOnce(&T) + Send + 'static,
+    {
         let writer = Arc::clone(&self.writer);
         blocking(move || {
             let mut connection = writer.lock().unwrap_or_else(PoisonError::into_inner);
@@ -90,6 +110,7 @@ impl Store {
                 .map_err(StoreError::from)?;
             let done = work(&transaction)?;
             transaction.commit().map_err(StoreError::from)?;
+            after(&done);
             Ok(done)
         })
         .await

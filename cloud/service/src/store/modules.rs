@@ -3,6 +3,7 @@
 use gnomon_cloud_core::compose::StoredModule;
 use gnomon_schemas::document::ModuleRef;
 use gnomon_schemas::ids::{Digest, FunctionName};
+use gnomon_schemas::module::ModuleEvidence;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use serde_json::Value;
 
@@ -111,5 +112,16 @@ pub fn insert(db: &Connection, info: &ModuleInfo, bytes: &[u8]) -> Result<(), St
             signed(info.created_ms),
         ],
     )?;
+    Ok(())
+}
+
+/// Stores other evidence for a module.
+pub fn set_evidence(
+    db: &Connection,
+    digest: &Digest,
+    evidence: &ModuleEvidence,
+) -> Result<(), StoreError> {
+    let sql = "UPDATE modules SET evidence = ?2 WHERE digest = ?1";
+    db.execute(sql, params![digest.as_str(), to_json("evidence", evidence)?])?;
     Ok(())
 }

@@ -5,7 +5,8 @@ use rusqlite::Connection;
 use super::StoreError;
 
 /// Texts are applied in order; one that was released is never edited again.
-const MIGRATIONS: &[&str] = &[r"
+const MIGRATIONS: &[&str] = &[
+    r"
 CREATE TABLE profiles (
     digest TEXT PRIMARY KEY, name TEXT NOT NULL, bytes BLOB NOT NULL,
     created_ms INTEGER NOT NULL
@@ -76,7 +77,68 @@ CREATE TABLE refusals (
     device TEXT NOT NULL, reason TEXT NOT NULL, at_ms INTEGER NOT NULL, body TEXT NOT NULL
 ) STRICT;
 CREATE INDEX refusals_by_device ON refusals (device, id);
-"];
+",
+    r"
+-- Tokens of the HTTP API. Never deleted: once there was one, the service stays closed.
+CREATE TABLE tokens (
+    id TEXT PRIMARY KEY, name TEXT NOT NULL, role TEXT NOT NULL, scope TEXT NOT NULL,
+    token_sha256 TEXT NOT NULL, created_ms INTEGER NOT NULL,
+    expires_at_ms INTEGER NOT NULL, revoked_at_ms INTEGER
+) STRICT;
+
+-- What happened, chained by hashes. The triggers stop a mistake, not an attacker: what
+-- shows tampering is the chain and the checkpoints that were signed over it.
+CREATE TABLE audit (
+    sequence INTEGER PRIMARY KEY, at_ms INTEGER NOT NULL, actor TEXT NOT NULL,
+    action TEXT NOT NULL, subject TEXT NOT NULL, detail TEXT NOT NULL,
+    previous TEXT NOT NULL, hash TEXT NOT NULL
+) STRICT;
+CREATE TRIGGER audit_is_not_changed BEFORE UPDATE ON audit
+BEGIN SELECT RAISE (ABORT, 'the audit log is only added to'); END;
+CREATE TRIGGER audit_is_not_deleted BEFORE DELETE ON audit
+BEGIN SELECT RAISE (ABORT, 'the audit log is only added to'); END;
+CREATE TABLE audit_checkpoints (
+    size INTEGER PRIMARY KEY, envelope BLOB NOT NULL
+) STRICT;
+",
+    r"
+-- Certificates of devices, those that were revoked too, and one-time tokens to get the
+-- first one by: a name to look up and the digest of a secret.
+CREATE TABLE certificates (
+    serial TEXT PRIMARY KEY, device TEXT NOT NULL, issued_ms INTEGER NOT NULL,
+    expires_ms INTEGER NOT NULL, revoked_ms INTEGER, pem TEXT NOT NULL
+) STRICT;
+CREATE INDEX certificates_by_device ON certificates (device);
+CREATE TABLE enrolment_tokens (
+    name TEXT PRIMARY KEY, digest BLOB NOT NULL, device TEXT NOT NULL,
+    expires_ms INTEGER NOT NULL, used_for TEXT
+) STRICT;
+",
+    r"
+-- The chain of trust roots, for ever.
+CREATE TABLE trust_roots (
+    version INTEGER PRIMARY KEY, envelope BLOB NOT NULL, received_ms INTEGER NOT NULL
+) STRICT;
+
+-- Approvals that verified when they came. devices: null for all of the fleet.
+CREATE TABLE approvals (
+    digest TEXT PRIMARY KEY, grant_digest TEXT NOT NULL, profile TEXT NOT NULL,
+    devices TEXT, envelope BLOB NOT NULL, approved_at_ms INTEGER NOT NULL,
+    added_by TEXT NOT NULL, received_ms INTEGER NOT NULL
+) STRICT;
+CREATE INDEX approvals_by_profile ON approvals (profile, approved_at_ms);
+CREATE INDEX approvals_by_grant ON approvals (grant_digest);
+
+-- Devices whose next document nobody has approved yet; they keep their last one.
+CREATE TABLE waiting (
+    device TEXT PRIMARY KEY, grant_digest TEXT NOT NULL, body TEXT NOT NULL,
+    asked_by TEXT NOT NULL, since_ms INTEGER NOT NULL
+) STRICT;
+
+ALTER TABLE versions ADD COLUMN director TEXT NOT NULL DEFAULT '';
+ALTER TABLE versions ADD COLUMN approvals TEXT NOT NULL DEFAULT '[]';
+",
+];
 
 /// Brings the schema up to this release.
 pub(super) fn migrate(connection: &mut Connection) -> Result<(), StoreError> {

@@ -26,31 +26,41 @@ pub struct StoredVersion {
     pub published_at_ms: Option<u64>,
     /// When the device first said that it is in force.
     pub applied_at_ms: Option<u64>,
+    /// The id of the director's key that signed it.
+    pub director: String,
+    /// The digests of the approvals that it carries.
+    pub approvals: Vec<Digest>,
 }
 
-type Columns = (i64, i64, String, String, String, i64, i64, Option<i64>, Option<i64>);
+type Columns =
+    (i64, i64, String, String, String, i64, i64, Option<i64>, Option<i64>, String, String);
 
 const SELECT: &str = "SELECT epoch, version, content_digest, payload_digest, external_modules, \
-                      issued_at_ms, expires_at_ms, published_at_ms, applied_at_ms FROM versions";
+                      issued_at_ms, expires_at_ms, published_at_ms, applied_at_ms, director, \
+                      approvals FROM versions";
 
 fn columns(row: &Row<'_>) -> rusqlite::Result<Columns> {
     Columns::try_from(row)
 }
 
 fn read(columns: Columns) -> Result<StoredVersion, StoreError> {
-    let (epoch, version, content, payload, external, issued, expires, published, applied) = columns;
-    let number = Version::try_from(unsigned(version));
+    let (epoch, version, content, payload, external, issued, expires, published, applied, ..) =
+        &columns;
+    let (director, approvals) = (columns.9.clone(), &columns.10);
+    let number = Version::try_from(unsigned(*version));
     Ok(StoredVersion {
-        epoch: unsigned(epoch),
+        epoch: unsigned(*epoch),
         version: number
             .map_err(|e| StoreError::Corrupt { what: "version", message: e.to_string() })?,
-        content_digest: parsed("digest", &content)?,
-        payload_digest: parsed("digest", &payload)?,
-        external_modules: from_json("list of modules", &external)?,
-        issued_at_ms: unsigned(issued),
-        expires_at_ms: unsigned(expires),
+        content_digest: parsed("digest", content)?,
+        payload_digest: parsed("digest", payload)?,
+        external_modules: from_json("list of modules", external)?,
+        issued_at_ms: unsigned(*issued),
+        expires_at_ms: unsigned(*expires),
         published_at_ms: published.map(unsigned),
         applied_at_ms: applied.map(unsigned),
+        director,
+        approvals: from_json("list of approvals", approvals)?,
     })
 }
 
@@ -96,6 +106,18 @@ pub fn envelope(
     Ok(db.prepare(sql)?.query_row(key, |row| row.get(0))?)
 }
 
+/// Whether an epoch follows another one of the device, which has nothing of it in force
+/// yet.
+pub fn is_new_epoch(db: &Connection, device: &DeviceId, epoch: u64) -> Result<bool, StoreError> {
+    let sql = "SELECT count(*) FILTER (WHERE epoch < ?2), \
+               count(*) FILTER (WHERE epoch = ?2 AND applied_at_ms IS NOT NULL) \
+               FROM versions WHERE device = ?1";
+    let key = params![device.as_str(), signed(epoch)];
+    let (older, applied): (i64, i64) =
+        db.prepare(sql)?.query_row(key, |row| Ok((row.get(0)?, row.get(1)?)))?;
+    Ok(older > 0 && applied == 0)
+}
+
 /// Stores a new version.
 pub fn insert(
     db: &Connection,
@@ -103,7 +125,9 @@ pub fn insert(
     of: &StoredVersion,
     envelope: &[u8],
 ) -> Result<(), StoreError> {
-    let sql = "INSERT INTO versions VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, NULL, NULL)";
+    let sql = "INSERT INTO versions (device, epoch, version, content_digest, payload_digest,
+               envelope, external_modules, issued_at_ms, expires_at_ms, director, approvals)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)";
     db.prepare(sql)?.execute(params![
         device.as_str(),
         signed(of.epoch),
@@ -114,6 +138,8 @@ pub fn insert(
         to_json("list of modules", &of.external_modules)?,
         signed(of.issued_at_ms),
         signed(of.expires_at_ms),
+        of.director,
+        to_json("list of approvals", &of.approvals)?,
     ])?;
     Ok(())
 }

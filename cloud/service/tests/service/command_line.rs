@@ -26,6 +26,23 @@ fn json_of(cloud: &Cloud, args: &[&str]) -> Value {
     serde_json::from_str(&ok(cloud, &args)).unwrap()
 }
 
+/// Approves what waits, with the approver's key of a first start.
+fn approve(cloud: &Cloud) {
+    let waiting = cloud.device("heater-1")["awaiting_approval"].as_str().unwrap().to_owned();
+    let short = &waiting[7..19];
+    for args in [&["approval", "list"][..], &["device", "list"], &["device", "show", "heater-1"]] {
+        assert!(ok(cloud, args).contains(short), "{args:?}");
+    }
+    let words = ok(cloud, &["approval", "show", short]);
+    for part in
+        [waiting.as_str(), "in control", "water-heater", "it goes on running", "1: heater-1"]
+    {
+        assert!(words.contains(part), "{words}");
+    }
+    let done = ok(cloud, &["approval", "sign", "--all", "--yes", "--data", "DATA"]);
+    assert!(done.contains(": 1 devices get it now"), "{done}");
+}
+
 fn file(cloud: &Cloud, name: &str, bytes: &[u8]) -> String {
     let path: PathBuf = cloud.folder.path().join(name);
     std::fs::write(&path, bytes).unwrap();
@@ -62,7 +79,11 @@ async fn the_whole_way_by_command_line() {
         "use_c_per_hour": 2});
     let layer = json!({"functions": {"setpoint": {"active": crate::fixture::tou(&digest)}}});
     let layer = file(&cloud, "layer.json", layer.to_string().as_bytes());
-    ok(&cloud, &["desired", "set", "--group", "second", "--file", &layer]);
+    let set = ok(&cloud, &["desired", "set", "--group", "second", "--file", &layer]);
+    assert!(set.contains("waits for approval "), "{set}");
+    assert_eq!(cloud.version("heater-1"), 1);
+    approve(&cloud);
+    assert_eq!(cloud.version("heater-1"), 2);
     let effective = ok(&cloud, &["desired", "effective", "--device", "heater-1"]);
     assert!(effective.contains("group:second"), "{effective}");
     let candidate = ["--function", "setpoint", "water-heater-price@2.0.0", "--group", "second"];
@@ -70,12 +91,14 @@ async fn the_whole_way_by_command_line() {
         let parts = [&["candidate", command], &candidate[..], more].concat();
         ok(&cloud, &parts)
     };
-    with("add", &["--params", &params.to_string()]);
+    assert!(with("add", &["--params", &params.to_string()]).contains("waits for approval "));
+    approve(&cloud);
     let shadow = json_of(&cloud, &["desired", "get", "--group", "second"]);
     assert_eq!(shadow["layer"]["functions"]["setpoint"]["candidates"][0]["params"], params);
     let compare = ["candidate", "compare", "--function", "setpoint", "water-heater-price@2.0.0"];
     assert!(ok(&cloud, &compare).contains("not outcomes"));
     with("promote", &[]);
+    approve(&cloud);
     let promoted = json_of(&cloud, &["desired", "get", "--group", "second"]);
     let price = Digest::of(gnomon_examples::WATER_HEATER_PRICE);
     let plan = &promoted["layer"]["functions"]["setpoint"];

@@ -48,6 +48,7 @@ async fn an_edit_makes_one_version_and_an_equal_one_none() {
     let layer = active(tou(&tou_digest()));
     let first = cloud.json("PUT", "/v1/fleet/desired", &layer);
     assert_eq!((first.status, first.etag.as_str()), (200, "\"r1\""));
+    assert_eq!(cloud.approve_all(), 1);
     assert_eq!(cloud.version("heater-1"), 2);
     let again = cloud.json("PUT", "/v1/fleet/desired", &layer);
     assert_eq!((again.status, again.etag.as_str()), (200, "\"r1\""));
@@ -124,6 +125,7 @@ async fn a_large_module_comes_on_its_own_topic() {
     let module = padded(gnomon_examples::WATER_HEATER_TOU, 20_000);
     let digest = cloud.add_module(&module);
     assert_eq!(cloud.json("PUT", "/v1/fleet/desired", &active(tou(&digest))).status, 200);
+    cloud.approve_all();
     let mut device = Device::connect(&cloud, "heater-1").await;
     device.subscribe(&device.topic("desired")).await;
     let document = device.document(&cloud, 2).await;

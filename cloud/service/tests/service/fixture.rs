@@ -1,12 +1,14 @@
 //! A running cloud in a folder of its own, an HTTP client and an MQTT device. A
 //! test sets only what it is about.
 
-use gnomon::serve::{Running, ServeOptions, start};
+use gnomon::serve::{HttpTls, Running, ServeOptions, start};
+use gnomon_schemas::approval::Approval;
 use gnomon_schemas::document::Document;
 use gnomon_schemas::envelope::Payload;
 use gnomon_schemas::ids::{BootId, Digest};
+use gnomon_schemas::succession::verify_first_root;
 use gnomon_schemas::trust::TrustRoot;
-use gnomon_schemas::verify::{Verified, verify, verify_first_root};
+use gnomon_schemas::verify::{Verified, verify};
 use rumqttc::{AsyncClient, Event, Incoming, MqttOptions, PublishOptions, QoS};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
@@ -59,8 +61,10 @@ pub(crate) fn options(folder: &TempDir) -> ServeOptions {
         data_dir: folder.path().join("data"),
         fleet: FLEET.parse().unwrap(),
         http: any_port(),
+        http_tls: HttpTls::Off,
         mqtt: any_port(),
         broker: None,
+        identity: gnomon::identity::IdentityOptions::insecure(),
     }
 }
 
@@ -168,6 +172,39 @@ impl Cloud {
 
     pub(crate) fn version(&self, device: &str) -> u64 {
         self.device(device)["desired"]["version"].as_u64().unwrap()
+    }
+
+    /// Approves all that waits, as the approver of a first start; how many requests.
+    pub(crate) fn approve_all(&self) -> usize {
+        let waiting = self.get("/v1/approvals").json()["waiting"].clone();
+        let waiting = waiting.as_array().unwrap();
+        for request in waiting {
+            let answer = self.approve(&request["grant"], None, "approver.pem");
+            assert_eq!(answer.status, 201, "{answer:?}");
+        }
+        waiting.len()
+    }
+
+    /// Brings an approval of this grant, signed by a key of the data folder.
+    pub(crate) fn approve(&self, grant: &Value, devices: Option<&[&str]>, key: &str) -> Answer {
+        self.json("POST", "/v1/approvals", &self.approval(grant, devices, key))
+    }
+
+    /// An approval of this grant in its envelope.
+    pub(crate) fn approval(&self, grant: &Value, devices: Option<&[&str]>, key: &str) -> Value {
+        let now_ms = gnomon::clock::now_ms();
+        let mut approval = json!({
+            "schema": "gnomon.approval.v1", "fleet": FLEET, "approved_at_ms": now_ms,
+            "grant": grant,
+        });
+        if let Some(devices) = devices {
+            approval["devices"] = json!(devices);
+        }
+        let path = self.running.data_dir().join("keys").join(key);
+        let key = gnomon::keys::PrivateKey::read(&path).unwrap();
+        let payload = serde_json::to_vec(&approval).unwrap();
+        let sealed = gnomon::keys::seal::<Approval>(&payload, &[&key]).unwrap();
+        serde_json::from_slice(&sealed).unwrap()
     }
 
     /// Waits until something that other tasks bring about has come.

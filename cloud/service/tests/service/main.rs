@@ -5,9 +5,18 @@
 
 mod fixture;
 
+mod access;
 mod api;
+mod approvals;
+mod audit;
+mod broker_config;
 mod command_line;
 mod devices;
 mod edits;
+mod https;
+mod identity;
+mod keys;
+mod modules;
 mod refusals;
 mod start;
+mod trust;

@@ -13,14 +13,14 @@ async fn a_first_start_makes_keys_that_only_the_owner_reads() {
     let mode =
         |name: &str| std::fs::metadata(data.join(name)).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode("keys"), 0o700);
-    for name in ["keys/root.pem", "keys/director.pem", "keys/publisher.pem"] {
+    for name in ["keys/root.pem", "keys/director.pem", "keys/approver.pem", "keys/publisher.pem"] {
         assert_eq!(mode(name), 0o600, "{name}");
     }
     let root = cloud.root();
     assert_eq!((root.version, root.epoch, root.fleet.as_str()), (1, 1, "acme"));
     let public = std::fs::read_to_string(data.join("keys/publisher.pub")).unwrap();
     let public = PublicKey::from_pem(&public).unwrap();
-    assert_eq!(root.publishers[&"local".parse().unwrap()].key, public);
+    assert_eq!(root.publishers[&"local".parse().unwrap()].proof.key(), Some(&public));
     assert_eq!(cloud.get("/v1/trust").body, std::fs::read(data.join("trust-root.json")).unwrap());
 }
 
@@ -51,7 +51,9 @@ async fn a_restart_on_the_same_ports_keeps_and_publishes_everything() {
     let digest = gnomon_schemas::Digest::of(gnomon_examples::WATER_HEATER_TOU);
     let layer = active(tou(&digest));
     assert_eq!(cloud.json("PUT", "/v1/fleet/desired", &layer).status, 200);
+    assert_eq!(cloud.approve_all(), 1);
     let version = cloud.version("heater-1");
+    assert_eq!(version, 2);
     let (http, mqtt) = (cloud.running.http_addr(), cloud.running.mqtt_addr().unwrap());
     let Cloud { running, folder } = cloud;
     running.shutdown().await;
@@ -63,13 +65,13 @@ async fn a_restart_on_the_same_ports_keeps_and_publishes_everything() {
     assert_eq!(cloud.get("/v1/fleet/desired").json(), layer);
     let mut device = Device::connect(&cloud, "heater-1").await;
     device.subscribe(&device.topic("desired")).await;
-    device.subscribe("gnomon/acme/trust").await;
+    device.subscribe("gnomon/acme/trust/1").await;
     let document = device.document(&cloud, version).await;
     assert_eq!(document.version.get(), version);
     assert!(document.modules[&digest].inline.is_some());
     let mut other = Device::connect(&cloud, "other").await;
-    other.subscribe("gnomon/acme/trust").await;
-    assert_eq!(other.next("gnomon/acme/trust").await, cloud.get("/v1/trust").body);
+    other.subscribe("gnomon/acme/trust/1").await;
+    assert_eq!(other.next("gnomon/acme/trust/1").await, cloud.get("/v1/trust").body);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,0 +1,65 @@
+//! What the passing of time brings: fetches that took too long, another try, expiry,
+//! and the lowest possible time that must be kept. The time itself is an argument.
+
+use alloc::boxed::Box;
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec;
+use alloc::vec::Vec;
+use gnomon_schemas::document::OnExpiry;
+use gnomon_schemas::reported::State;
+use gnomon_schemas::{Reason, Refusal};
+
+use super::{AGAIN_AFTER_MS, Again, Agent, Effect, FETCH_TIMEOUT_MS, KEEP_TIME_MS};
+use crate::message::ToRunner;
+use crate::pending::{Pending, Stage};
+use crate::time::Monotonic;
+
+impl Agent {
+    pub(super) fn clock(&mut self, now: Monotonic) -> Vec<Effect> {
+        let late = |p: &Pending| {
+            p.stage == Stage::Fetching && now.0.saturating_sub(p.since.0) >= FETCH_TIMEOUT_MS
+        };
+        if let Some(pending) = self.pending.as_ref().filter(|p| late(p)) {
+            let missing: Vec<String> =
+                pending.missing().iter().map(|digest| digest.short().to_string()).collect();
+            let detail = format!("never came: {}", missing.join(", "));
+            return self.abandon(now, Refusal::new(Reason::ModuleMissing, detail), Again::Yes);
+        }
+        let is_due =
+            |(_, at): &mut (Vec<u8>, Monotonic)| now.0.saturating_sub(at.0) >= AGAIN_AFTER_MS;
+        if self.pending.is_none()
+            && let Some((bytes, _)) = self.again.take_if(is_due)
+        {
+            // As if it were delivered once more: every check is made anew.
+            return self.document(now, bytes);
+        }
+        let mut effects = self.check_expiry(now);
+        if !effects.is_empty() {
+            effects.push(self.report(now));
+        }
+        effects.extend(self.fetch_root_again(now));
+        // An expiry must not be put off for ever by cutting the power again and again.
+        if !effects.is_empty() || now.0.saturating_sub(self.time_kept.0) >= KEEP_TIME_MS {
+            self.time_kept = now;
+            effects.push(Effect::KeepTime(self.time.lowest_ms(now)));
+        }
+        effects.push(Effect::Send);
+        effects
+    }
+
+    /// Expiry never stops what runs, unless the signed document says so itself.
+    pub(super) fn check_expiry(&mut self, now: Monotonic) -> Vec<Effect> {
+        let Some(applied) = self.applied.as_ref() else { return vec![] };
+        let document = applied.payload();
+        if self.state == State::Expired || self.time.lowest_ms(now) < document.expires_at_ms {
+            return vec![];
+        }
+        self.state = State::Expired;
+        if document.on_expiry == OnExpiry::Default && !self.defaulted {
+            self.defaulted = true;
+            return vec![Effect::Runner(Box::new(ToRunner::Defaults))];
+        }
+        vec![Effect::Send]
+    }
+}
