@@ -1,2 +1,2 @@
 //! What the end-to-end tests share with their child processes: nothing but the
-//! two programs under test, which Cargo builds beside the test binary.
+//! programs under test, which Cargo builds beside the test binary.

@@ -322,6 +322,54 @@ impl Agent {
         self.process.as_ref().unwrap().resident_kib()
     }
 
+    /// The keeper's process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.as_ref().unwrap().0.id()
+    }
+
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.socket.clone()
+    }
+
+    /// Where it keeps its store.
+    pub(crate) fn data(&self) -> &Path {
+        &self.data
+    }
+
+    /// Its processes by what they do, the keeper first, by `/proc`.
+    pub(crate) fn family(&self) -> Vec<(String, u32)> {
+        let keeper = self.pid();
+        let mut all = vec![("keeper".to_owned(), keeper)];
+        for entry in std::fs::read_dir("/proc").unwrap().filter_map(Result::ok) {
+            let Ok(pid) = entry.file_name().to_string_lossy().parse::<u32>() else { continue };
+            let read = |name: &str| std::fs::read_to_string(entry.path().join(name)).ok();
+            // Others may end meanwhile.
+            let (Some(stat), Some(arguments)) = (read("stat"), read("cmdline")) else { continue };
+            let parent = stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().nth(1));
+            if parent != Some(&*keeper.to_string()) {
+                continue;
+            }
+            let arguments: Vec<&str> = arguments.split('\0').collect();
+            match (arguments.get(1), arguments.get(3)) {
+                (Some(&"runner"), Some(purpose)) => all.push((format!("runner, {purpose}"), pid)),
+                (Some(&"planner"), _) => all.push(("planner".to_owned(), pid)),
+                _ => {}
+            }
+        }
+        all
+    }
+
+    /// Sends a signal to the keeper.
+    pub(crate) fn signal(&self, signal: rustix::process::Signal) {
+        signal_to(self.pid(), signal);
+    }
+
+    /// Waits for its end; how it ended.
+    pub(crate) fn wait(&mut self) -> std::process::ExitStatus {
+        let process = &mut self.process.as_mut().unwrap().0;
+        until("the agent's end", || process.try_wait().unwrap())
+    }
+
     pub(crate) fn store(&self) -> PathBuf {
         self.data.join("agent.db")
     }
@@ -334,6 +382,13 @@ impl Agent {
     }
 }
 
+/// Sends a signal to a process, which may have ended by itself meanwhile.
+pub(crate) fn signal_to(pid: u32, signal: rustix::process::Signal) {
+    let pid = rustix::process::Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
+    // Then there is nobody to send it to.
+    let _ = rustix::process::kill_process(pid, signal);
+}
+
 /// The other end of the agent's socket.
 pub(crate) struct Firmware {
     reader: BufReader<UnixStream>,
@@ -341,6 +396,24 @@ pub(crate) struct Firmware {
 }
 
 impl Firmware {
+    /// A firmware at this socket, if somebody listens there.
+    pub(crate) fn connect(socket: &Path) -> Option<Firmware> {
+        let stream = UnixStream::connect(socket).ok()?;
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        Some(Firmware { reader: BufReader::new(stream.try_clone().unwrap()), writer: stream })
+    }
+
+    /// One tick at this hour; none if the agent is gone.
+    pub(crate) fn try_tick(&mut self, hour: f64) -> Option<Value> {
+        let inputs = json!({"tank_temp_c": 50.0, "tank_low_temp_c": 45.0, "hour": hour,
+            "price_forecast": [0.05, 0.10, 0.02]});
+        let request = json!({"function": "setpoint", "inputs": inputs});
+        writeln!(self.writer, "{request}").ok()?;
+        let mut line = String::new();
+        self.reader.read_line(&mut line).ok()?;
+        serde_json::from_str(&line).ok()
+    }
+
     /// One tick; the agent's answer.
     pub(crate) fn tick(&mut self, tank_temp_c: f64) -> Value {
         let inputs = json!({"tank_temp_c": tank_temp_c, "tank_low_temp_c": tank_temp_c - 5.0,

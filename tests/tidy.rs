@@ -153,7 +153,7 @@ fn arrows() -> BTreeMap<&'static str, BTreeSet<&'static str>> {
                 "gnomon-schemas",
             ]),
         ),
-        ("tests", arrow(&["gnomon", "gnomon-agent"])),
+        ("tests", arrow(&["gnomon", "gnomon-agent", "gnomon-agent-core", "gnomon-schemas"])),
     ])
 }
 
@@ -226,12 +226,51 @@ fn one_crypto_provider_is_linked() {
     }
 }
 
+/// Crates with unsafe code, and the one file of each that may have it.
+const UNSAFE: &[(&str, &str)] = &[("modules/host", "modules/host/src/artifact.rs")];
+
+/// The lint levels of a manifest below these headings.
+fn lints(manifest: &str, headings: [&str; 2]) -> Vec<String> {
+    let section = |heading: &str| {
+        let section = manifest.split(&format!("\n{heading}\n")).nth(1).unwrap_or("").to_owned();
+        section.split("\n[").next().unwrap_or("").to_owned()
+    };
+    let text = headings.map(section).join("\n");
+    let levels = text.lines().filter(|line| line.contains('=') && !line.starts_with('#'));
+    levels.map(str::to_owned).collect()
+}
+
+#[test]
+fn unsafe_code_stands_in_the_files_that_are_named() {
+    let workspace =
+        lints(&read("Cargo.toml"), ["[workspace.lints.rust]", "[workspace.lints.clippy]"]);
+    assert!(workspace.contains(&"unsafe_code = \"forbid\"".to_owned()), "{workspace:?}");
+    let but_one: Vec<String> = workspace
+        .iter()
+        .map(|line| line.replace("unsafe_code = \"forbid\"", "unsafe_code = \"deny\""))
+        .collect();
+    let lint = "unsafe_code";
+    for (krate, file) in UNSAFE {
+        let own = lints(&read(&format!("{krate}/Cargo.toml")), ["[lints.rust]", "[lints.clippy]"]);
+        assert_eq!(own, but_one, "{krate} has the workspace's lints, with `unsafe_code` denied");
+        for once in [lint, "unsafe {", "SAFETY: "] {
+            assert_eq!(read(file).matches(once).count(), 1, "{file}: `{once}`");
+        }
+    }
+    let named =
+        |path: &str| path == "tests/tidy.rs" || UNSAFE.iter().any(|(_, file)| *file == path);
+    let elsewhere =
+        sources().into_iter().filter(|(path, text)| text.contains(lint) && !named(path));
+    assert_none("unsafe code", &elsewhere.map(|(path, _)| path).collect::<Vec<_>>());
+}
+
 #[test]
 fn each_crate_has_one_test_binary_and_the_workspace_lints() {
     let mut offences = vec![];
     for krate in arrows().keys() {
         let manifest = read(&format!("{krate}/Cargo.toml"));
-        if !manifest.contains("[lints]\nworkspace = true") {
+        let has_unsafe = UNSAFE.iter().any(|(known, _)| known == krate);
+        if !has_unsafe && !manifest.contains("[lints]\nworkspace = true") {
             offences.push(format!("{krate} does not take the workspace's lints"));
         }
         if *krate == "tests" {

@@ -3,7 +3,9 @@
 
 use crate::document::{Document, FunctionPlan};
 use crate::ids::FunctionName;
-use crate::limits::{CANDIDATES_MAX, INLINE_MODULE_BYTES_MAX, INLINE_MODULES_BYTES_MAX};
+use crate::limits::{
+    CANDIDATES_MAX, GOLDEN_VECTORS_MAX, INLINE_MODULE_BYTES_MAX, INLINE_MODULES_BYTES_MAX,
+};
 use crate::profile::{Bounds, Budget, Function, Profile};
 use crate::reason::{Reason, Refusal};
 
@@ -59,7 +61,34 @@ fn check_plan(
         }
         bounds_of(plan, profile, name)?;
     }
+    check_golden(plan, function)?;
     budget_of(plan, function).map(|_| ())
+}
+
+/// Golden vectors that could never be met, or never be missed, are refused with their place.
+fn check_golden(plan: &FunctionPlan, function: &Function) -> Result<(), Refusal> {
+    let invalid = |detail: String| Err(Refusal::new(Reason::GoldenInvalid, detail));
+    if plan.golden.len() > GOLDEN_VECTORS_MAX {
+        let detail = format!("{} golden vectors, at most {GOLDEN_VECTORS_MAX}", plan.golden.len());
+        return Err(Refusal::new(Reason::TooLarge, detail));
+    }
+    if plan.active.is_none() && !plan.golden.is_empty() {
+        return invalid("golden vectors, but no active module to run them on".into());
+    }
+    for (index, vector) in plan.golden.iter().enumerate() {
+        if !(vector.tolerance.is_finite() && vector.tolerance >= 0.0) {
+            return invalid(format!("golden[{index}].tolerance must be a number from 0 on"));
+        }
+        if vector.outputs.is_empty() {
+            return invalid(format!("golden[{index}].outputs names nothing to look at"));
+        }
+        let is_strange =
+            |name: &&String| !function.outputs.iter().any(|output| output.as_str() == *name);
+        if let Some(name) = vector.outputs.keys().find(is_strange) {
+            return invalid(format!("golden[{index}].outputs.{name}: no output of this function"));
+        }
+    }
+    Ok(())
 }
 
 /// The bounds in force for one output: the firmware's, narrowed by the document.

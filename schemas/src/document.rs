@@ -96,6 +96,51 @@ pub struct FunctionPlan {
     /// A budget below the profile's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub budget: Option<Budget>,
+    /// What the active module must return before it is put in control.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub golden: Vec<GoldenVector>,
+    /// How the active module has to prove itself once it is in control; none for the
+    /// usual way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub probation: Option<Probation>,
+}
+
+/// One call whose result is known: run on the device, before the swap, on the active
+/// module with its params.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct GoldenVector {
+    /// What the module reads.
+    pub inputs: Values,
+    /// Its memory before the call, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<Values>,
+    /// What it must propose; outputs that are not named are not looked at.
+    pub outputs: Values,
+    /// How far a number may be off; 0 for the very same number.
+    #[serde(default)]
+    pub tolerance: f64,
+}
+
+/// How a module that was put in control has to prove itself: one fault too many in its
+/// first ticks, and the device goes back to what it had before, by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Probation {
+    /// Its first ticks in control; 0 for no probation.
+    pub ticks: u32,
+    /// The most of them that may end without usable outputs: traps, missed deadlines,
+    /// outputs that are not finite.
+    pub faults_max: u32,
+    /// The most of them at which an output may lie outside its bounds; none for any number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clamps_max: Option<u32>,
+}
+
+impl Default for Probation {
+    fn default() -> Probation {
+        Probation { ticks: 20, faults_max: 2, clamps_max: None }
+    }
 }
 
 impl FunctionPlan {

@@ -4,7 +4,8 @@
 use schemars::{Schema, generate::SchemaSettings};
 
 use crate::{
-    ack, approval, audit, document, envelope, module, profile, reason, reported, results, trust,
+    ack, approval, audit, device, document, envelope, module, profile, reason, reported, results,
+    trust,
 };
 
 fn schema_of<T: schemars::JsonSchema>() -> Schema {
@@ -18,6 +19,8 @@ pub fn json_schemas() -> Vec<(&'static str, Schema)> {
         ("approval", schema_of::<approval::Approval>()),
         ("audit-checkpoint", schema_of::<audit::AuditCheckpoint>()),
         ("desired", schema_of::<document::Document>()),
+        ("device-answer", schema_of::<device::TickAnswer>()),
+        ("device-request", schema_of::<device::TickRequest>()),
         ("envelope", schema_of::<envelope::Envelope>()),
         ("manifest", schema_of::<module::Manifest>()),
         ("profile", schema_of::<profile::Profile>()),

@@ -32,6 +32,7 @@ pub mod profile;
 
 pub mod ack;
 pub mod audit;
+pub mod device;
 pub mod enrol;
 pub mod histogram;
 pub mod reported;

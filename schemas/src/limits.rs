@@ -52,6 +52,10 @@ pub const LIST_ITEMS_MAX: usize = 4096;
 pub const STRING_BYTES_MAX: usize = 4096;
 /// Candidates beside one active function.
 pub const CANDIDATES_MAX: usize = 4;
+/// Golden vectors of one function in one document.
+pub const GOLDEN_VECTORS_MAX: usize = 16;
+/// The longest request line on the device's socket.
+pub const DEVICE_LINE_BYTES_MAX: usize = 64 * 1024;
 /// Functions in one profile.
 pub const FUNCTIONS_MAX: usize = 16;
 /// How far one document may move the version on: a stolen key cannot burn the counter.
@@ -67,6 +71,8 @@ pub const ACK_SEQUENCES_MAX: usize = 512;
 pub const DIFFERENCE_MAX: f64 = 1e12;
 /// Default cap on the device's outbox.
 pub const OUTBOX_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Batches in the device's outbox.
+pub const OUTBOX_ROWS_MAX: u64 = 50_000;
 
 const _: () = assert!(INLINE_MODULE_BYTES_MAX <= INLINE_MODULES_BYTES_MAX);
 // base64 inside base64 grows by 16/9.

@@ -207,18 +207,35 @@ pub fn verify_module(
             size_expected: listed.size_bytes,
         });
     }
-    if root.denied.contains(digest) {
-        return Err(ModuleError::Denied(short()));
-    }
-    if let Some(&min) = root.release_counter_min.get(&listed.name)
-        && listed.release_counter < min
-    {
-        let (name, counter) = (listed.name.clone(), listed.release_counter);
-        return Err(ModuleError::ReleaseCounter { name, counter, min });
-    }
+    check_denied(digest, root)?;
+    check_release(&listed.name, listed.release_counter, root)?;
     check_publisher(listed.evidence.publisher(), profile, function, root)?;
     judge.judge(&bytes, &listed.evidence, root, lowest_ms)?;
     Ok(VerifiedModule { bytes, digest: found })
+}
+
+/// Whether the trust root denies this digest.
+///
+/// # Errors
+/// [`ModuleError::Denied`].
+pub fn check_denied(digest: &Digest, root: &TrustRoot) -> Result<(), ModuleError> {
+    if root.denied.contains(digest) {
+        return Err(ModuleError::Denied(digest.short().to_owned()));
+    }
+    Ok(())
+}
+
+/// Whether the trust root finds this release of a module too old.
+///
+/// # Errors
+/// [`ModuleError::ReleaseCounter`].
+pub fn check_release(name: &ModuleName, counter: u64, root: &TrustRoot) -> Result<(), ModuleError> {
+    match root.release_counter_min.get(name) {
+        Some(&min) if counter < min => {
+            Err(ModuleError::ReleaseCounter { name: name.clone(), counter, min })
+        }
+        _ => Ok(()),
+    }
 }
 
 fn check_publisher(

@@ -98,6 +98,12 @@ reasons! {
     TrapOther "trap_other" "another trap, a value outside the canonical ABI's rules among them";
     OutputInvalid "output_invalid" "an output is larger than a value may be";
     StateInvalid "state_invalid" "the state does not fit the module's state record, is not finite or is too large";
+    GoldenInvalid "golden_invalid" "a golden vector that can never be met or never be missed; mend the place named";
+    GoldenMismatch "golden_mismatch" "the module does not return what a golden vector says; the output is named";
+    ProbationFailed "probation_failed" "too many faults in its first ticks in control: the device went back to what it had before";
+    RunnerDied "runner_died" "the process that ran the module ended in the middle of a call";
+    StateNotMigrated "state_not_migrated" "the module could not take over the state of the one before it";
+    StoreDamaged "store_damaged" "the device's store could not be read; it was put aside and built anew above the floor";
     UnknownDevice "unknown_device" "no device of this name; register it first";
     UnknownProfile "unknown_profile" "no profile of this digest or name; register it first";
     UnknownModule "unknown_module" "no module of this digest or name; upload it first";

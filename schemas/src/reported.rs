@@ -42,6 +42,9 @@ pub struct Reported {
     /// The digest of that document's payload.
     #[serde(default)]
     pub applied_digest: Option<Digest>,
+    /// The document in force has yet to prove itself.
+    #[serde(default)]
+    pub on_probation: bool,
     /// Why the last refused document or module was refused.
     #[serde(default)]
     pub refusal: Option<Refusal>,

@@ -41,9 +41,41 @@ pub struct Results {
     /// Batches that the device had to drop before this one because its outbox was full.
     #[serde(default)]
     pub dropped_batches: u64,
+    /// The same by what was in them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub dropped_by_class: BTreeMap<Class, u64>,
     /// Records that the device left out of this batch because the day's byte budget was spent.
     #[serde(default)]
     pub dropped_records: u64,
+}
+
+impl Results {
+    /// How much it matters that the batch arrives: by the first thing in it that matters most.
+    pub fn class(&self) -> Class {
+        let has_faults = |summary: &Summary| !summary.faults.is_empty();
+        if !self.refusals.is_empty() || self.summaries.iter().any(has_faults) {
+            Class::Faults
+        } else if self.summaries.is_empty() {
+            Class::Samples
+        } else {
+            Class::Summaries
+        }
+    }
+}
+
+/// How much it matters that a batch arrives. The first goes first, and is dropped last
+/// when a device has been offline for so long that its outbox is full.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Class {
+    /// Refusals, and summaries with faults in them.
+    Faults,
+    /// Other summaries.
+    Summaries,
+    /// Sampled records.
+    Samples,
 }
 
 /// The schema name of results.

@@ -2,7 +2,7 @@
 //! once, and without fault, what it is told. It judges nothing itself.
 
 use gnomon_agent_core::agent::Setup;
-use gnomon_agent_core::message::{FromRunner, ToRunner};
+use gnomon_agent_core::message::{FromKeeper, ToKeeper};
 use gnomon_agent_core::{Agent, Effect, Event, Floor, Identity, Monotonic, Stored};
 use gnomon_schemas::reported::Reported;
 use gnomon_schemas::trust::TrustRoot;
@@ -46,6 +46,7 @@ impl Bench {
             identity,
             root,
             judge: Box::new(Judge),
+            session: BootId::from_random([8; 16]),
             boot: BootId::from_random([7; 16]),
             agent_version: "0.0.0".into(),
             time_floor_ms: lowest_ms,
@@ -65,21 +66,22 @@ impl Bench {
             for effect in self.agent.apply(self.now, event) {
                 outcome.acted |= matches!(
                     effect,
-                    Effect::Persist(_) | Effect::PersistRoot { .. } | Effect::Runner(_)
+                    Effect::Persist(_) | Effect::PersistRoot { .. } | Effect::Keeper(_)
                 );
                 match effect {
                     Effect::Persist(change) => {
-                        let version = change.floor.version;
+                        let document = change.floor.digest.clone();
                         self.floor = Some(change.floor.clone());
-                        events.push(Event::Persisted(version, Ok(())));
+                        events.push(Event::Persisted(document, Ok(())));
                     }
                     Effect::PersistRoot { version, envelope, .. } => {
                         self.roots.insert(version, envelope);
                         events.push(Event::RootPersisted(version, Ok(())));
                     }
-                    Effect::Runner(message) => events.extend(self.run(&message)),
-                    Effect::Append(results) => {
-                        outcome.refused.extend(results.refusals.iter().map(|e| e.refusal.reason));
+                    Effect::Keeper(message) => events.extend(self.run(&message)),
+                    Effect::Append(append) => {
+                        let refusals = append.batches.iter().flat_map(|batch| &batch.refusals);
+                        outcome.refused.extend(refusals.map(|event| event.refusal.reason));
                     }
                     _ => {}
                 }
@@ -88,18 +90,21 @@ impl Bench {
         outcome
     }
 
-    fn run(&mut self, message: &ToRunner) -> Option<Event> {
+    fn run(&mut self, message: &ToKeeper) -> Option<Event> {
         let answer = match message {
-            ToRunner::Prepare { document, modules } => {
-                self.touched.extend(modules.keys().cloned());
-                FromRunner::Prepared { version: document.version, outcome: Ok(()) }
+            ToKeeper::Prepare(prepare) => {
+                self.touched.extend(prepare.modules.keys().cloned());
+                FromKeeper::Prepared { document: prepare.digest.clone(), outcome: Ok(()) }
             }
-            ToRunner::Activate { version } => {
-                FromRunner::Activated { version: *version, swap_ns: 1, from_tick: BTreeMap::new() }
-            }
-            ToRunner::Defaults | ToRunner::Stop { .. } => return None,
+            ToKeeper::Activate { document, version } => FromKeeper::Activated {
+                document: document.clone(),
+                version: *version,
+                swap_ns: 1,
+                from_tick: BTreeMap::new(),
+            },
+            ToKeeper::Defaults | ToKeeper::Stop { .. } | ToKeeper::Kept { .. } => return None,
         };
-        Some(Event::Runner(answer))
+        Some(Event::Keeper(answer))
     }
 
     /// Time goes by.

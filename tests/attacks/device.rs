@@ -338,6 +338,8 @@ fn a_store_edited_on_disk_acts_on_nothing_that_was_edited() {
     let mut device = scene(&broker, "edited");
     device.direct(&broker, &approved(tou(2, 58.0)));
     device.wait_applied(&broker, 2);
+    // It proves itself: one that had not would not be restarted with for ever.
+    (0..30).for_each(|_| device.wait_output("active", 58.0));
     let module = gnomon_examples::WATER_HEATER_TOU;
     let digest = Digest::of(module);
     let machine_code = [b"\x7fELF\x02\x01\x01".to_vec(), vec![0x90; 4096]].concat();

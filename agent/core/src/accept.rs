@@ -87,15 +87,7 @@ pub fn accept(
     lowest_ms: u64,
 ) -> Result<Order, Refusal> {
     check_address(document.payload(), identity)?;
-    let order = check_order(document, floor)?;
-    if order == Order::Newer {
-        check_life(document.payload(), root, lowest_ms)?;
-        // Step 11.
-        content::check(document.payload(), &identity.profile)?;
-        // Step 12.
-        approval::check(document.payload(), root)?;
-    }
-    Ok(order)
+    check_rest(document, Some(&identity.profile), root, floor, lowest_ms)
 }
 
 /// Judges a verified document where the firmware's profile is not at hand: every
@@ -111,9 +103,23 @@ pub fn accept_without_profile(
     lowest_ms: u64,
 ) -> Result<Order, Refusal> {
     check_addressee(document.payload(), fleet, device)?;
+    check_rest(document, None, root, floor, lowest_ms)
+}
+
+/// Steps 8 to 12.
+fn check_rest(
+    document: &Verified<Document>,
+    profile: Option<&Profile>,
+    root: &TrustRoot,
+    floor: Option<&Floor>,
+    lowest_ms: u64,
+) -> Result<Order, Refusal> {
     let order = check_order(document, floor)?;
     if order == Order::Newer {
         check_life(document.payload(), root, lowest_ms)?;
+        // Step 11.
+        profile.map_or(Ok(()), |profile| content::check(document.payload(), profile))?;
+        // Step 12.
         approval::check(document.payload(), root)?;
     }
     Ok(order)

@@ -21,24 +21,31 @@ use gnomon_schemas::verify::{Verified, verify};
 use gnomon_schemas::{BootId, Digest, Reason, Refusal, Version};
 
 use crate::accept::{Floor, Identity, Order, accept, check_address};
-use crate::message::{FromRunner, MODULES_BYTES_MAX, ToRunner};
-use crate::pending::{Pending, Stage};
+use crate::message::ToKeeper;
+use crate::pending::{Accepted, Pending};
 use crate::record_budget::RecordBudget;
 use crate::refusals::Refusals;
 use crate::time::{Monotonic, TimeFloor};
 
 mod clock;
+mod fetch;
+mod keeper;
 mod outward;
 mod roots;
+mod states;
+mod trial;
 
-pub use crate::event::{Effect, Event, Mirror, Setup, Stored, Transaction};
+pub use crate::event::{Append, Effect, Event, Failure, Mirror, Setup, Stored, Transaction, Trial};
+pub use trial::TRIAL_STARTS_MAX;
 
 /// How long until a document that failed through no fault of its own is tried again.
-pub const AGAIN_AFTER_MS: u64 = 60_000;
+pub const AGAIN_AFTER_MS: u64 = 20_000;
 /// How often the lowest possible time is made durable.
 pub const KEEP_TIME_MS: u64 = 600_000;
 /// How long a document may wait for its modules.
 pub const FETCH_TIMEOUT_MS: u64 = 60_000;
+/// How long the keeper may take over one step: compilation is capped far below.
+pub const KEEPER_TIMEOUT_MS: u64 = 180_000;
 
 /// The planner's state.
 pub struct Agent {
@@ -53,15 +60,21 @@ pub struct Agent {
     time: TimeFloor,
     released_at_ms: u64,
     floor: Option<Floor>,
+    /// The modules of what is in force, and of what a rollback would return to.
     stored_modules: BTreeMap<Digest, Vec<u8>>,
-    applied: Option<Verified<Document>>,
+    applied: Option<Accepted>,
+    /// What a rollback would return to, while one may come.
+    previous: Option<Accepted>,
+    /// What the store holds and could not be put in force yet, when it gave way to a newer
+    /// one.
+    shelved: Option<Accepted>,
+    trial: trial::Trials,
+    states: states::States,
     pending: Option<Pending>,
-    /// The newest document that came while another was past recall, and its envelope.
-    waiting: Option<(Verified<Document>, Vec<u8>)>,
+    /// The newest document that came while another was past recall.
+    waiting: Option<Accepted>,
     /// The payload that was refused last: hearing it again is no news.
     refused_digest: Option<Digest>,
-    /// A newer document was refused while another was on its way.
-    refused_newer: bool,
     /// Epoch and version of the newest document with a valid signature.
     seen: Option<(u64, Version)>,
     state: State,
@@ -93,10 +106,13 @@ impl Agent {
             floor: None,
             stored_modules: BTreeMap::new(),
             applied: None,
+            previous: None,
+            shelved: None,
+            trial: trial::Trials::of(setup.session),
+            states: states::States::default(),
             pending: None,
             waiting: None,
             refused_digest: None,
-            refused_newer: false,
             seen: None,
             state: State::Pending,
             defaulted: false,
@@ -123,36 +139,50 @@ impl Agent {
             Event::RootPersisted(version, outcome) => self.root_persisted(now, version, outcome),
             Event::Module(digest, bytes) => self.module(now, &digest, &bytes),
             Event::Ack(bytes) => self.ack(now, &bytes),
-            Event::Persisted(version, outcome) => self.persisted(now, version, outcome),
-            Event::Runner(message) => self.runner(now, message),
+            Event::Persisted(document, outcome) => self.persisted(now, &document, outcome),
+            Event::Keeper(message) => self.keeper(now, message),
             Event::Clock => self.clock(now),
         }
     }
 
     /// The version in force.
     pub fn applied_version(&self) -> Option<Version> {
-        self.applied.as_ref().map(|document| document.payload().version)
+        self.applied.as_ref().map(|applied| applied.payload().version)
     }
 
     /// Goes on with what the store held: verified again, and the very document that
-    /// the floor names; not judged by the clock, since it was accepted before.
+    /// the floor names, or the one that a rollback left; not judged by the clock, since
+    /// it was accepted before.
     fn start(&mut self, now: Monotonic, stored: Stored) -> Vec<Effect> {
         self.stored_modules = stored.modules;
+        self.states = states::States::of(stored.states, stored.previous_states);
         let first = self.root.version;
-        let under = stored.floor.as_ref().map(|floor| floor.trust_version);
+        let of_floor = stored.floor.as_ref().map(|floor| floor.trust_version);
+        let held = |envelope: Option<Vec<u8>>, under: Option<u64>| {
+            envelope.map(|envelope| Held { envelope, trust_version: under.or(of_floor) })
+        };
+        let mut current = held(stored.envelope, stored.envelope_trust_version);
+        let mut previous = held(stored.previous, stored.previous_trust_version);
         self.floor = Floor::higher(stored.floor, stored.mirror.floor);
         self.seen = self.floor.as_ref().map(Floor::place);
-        let mut effects =
-            self.restore_roots(now, &stored.roots, under, stored.mirror.trust_version);
-        match stored.envelope.map(|envelope| (self.verify_stored(&envelope), envelope)) {
-            Some((Ok(document), envelope)) => {
-                let under = under.unwrap_or(self.root.version);
-                self.floor.get_or_insert_with(|| Floor::of(&document, under));
-                let mut pending = Pending::new(document, envelope, now, under);
-                pending.restored = true;
-                effects.extend(self.begin(now, pending));
+        let judges = [&current, &previous].map(|held| held.as_ref()?.trust_version);
+        let damaged = stored.damaged.map(|why| Refusal::new(Reason::StoreDamaged, why));
+        let mut effects = damaged.map(|why| self.refuse(now, None, why)).unwrap_or_default();
+        let trust_floor = stored.mirror.trust_version;
+        effects.extend(self.restore_roots(now, &stored.roots, &judges, trust_floor));
+        self.trial.restore(stored.failures, stored.rolled_back_from);
+        let (is_given_up, counted) = self.count_start(now, stored.trial);
+        effects.extend(counted);
+        if is_given_up {
+            current = previous.take();
+        }
+        self.previous = previous.and_then(|held| self.verify_addressed(held).ok());
+        match current.map(|held| self.verify_stored(held)) {
+            Some(Ok(accepted)) => {
+                self.floor.get_or_insert_with(|| accepted.floor());
+                effects.extend(self.begin(now, Pending::restored(accepted, now)));
             }
-            Some((Err(refusal), _)) => {
+            Some(Err(refusal)) => {
                 self.state = State::Rejected;
                 effects.extend(self.refuse(now, None, refusal.at("stored document")));
             }
@@ -162,17 +192,32 @@ impl Agent {
         effects
     }
 
-    fn verify_stored(&self, envelope: &[u8]) -> Result<Verified<Document>, Refusal> {
-        let root = self.root_of_stored();
-        let document = verify::<Document>(envelope, &root.roles.director)?;
+    /// What the store held is judged by the root that it was accepted under.
+    fn verify_addressed(&self, held: Held) -> Result<Accepted, Refusal> {
+        let Held { envelope, trust_version } = held;
+        let trust_version = trust_version.unwrap_or(self.root.version);
+        let root = self.root_at(trust_version);
+        let document = verify::<Document>(&envelope, &root.roles.director)?;
         check_address(document.payload(), &self.identity)?;
-        let own = Floor::of(&document, root.version);
-        let is_it = |floor: &Floor| (floor.place(), &floor.digest) == (own.place(), &own.digest);
-        if !self.floor.as_ref().is_none_or(is_it) {
-            let detail = format!("version {} is not the floor's", own.version);
-            return Err(Refusal::new(Reason::Rollback, detail));
+        Ok(Accepted { document, envelope, trust_version })
+    }
+
+    fn verify_stored(&self, held: Held) -> Result<Accepted, Refusal> {
+        let accepted = self.verify_addressed(held)?;
+        let Some(floor) = &self.floor else { return Ok(accepted) };
+        let own = accepted.floor();
+        let is_it = (floor.place(), &floor.digest) == (own.place(), &own.digest);
+        let was_given_up = self.trial.was_given_up(&floor.digest);
+        // What a rollback leaves lies below the floor.
+        let is_left = was_given_up && own.place() < floor.place();
+        match self.trial.failure(&own.digest).filter(|_| was_given_up) {
+            Some(failure) => Err(failure),
+            None if is_left || (is_it && !was_given_up) => Ok(accepted),
+            None => {
+                let detail = format!("version {} is not the floor's", own.version);
+                Err(Refusal::new(Reason::Rollback, detail))
+            }
         }
-        Ok(document)
     }
 
     fn document(&mut self, now: Monotonic, bytes: Vec<u8>) -> Vec<Effect> {
@@ -186,26 +231,37 @@ impl Agent {
         if self.is_known(document.digest()) {
             return vec![];
         }
+        if let Some(failure) = self.trial.failure(document.digest()) {
+            return self.refuse_document(now, &document, failure);
+        }
         let (newest, lowest_ms) = (self.newest(), self.time.lowest_ms(now));
         match accept(&document, &self.identity, &self.root, newest.as_ref(), lowest_ms) {
             // In force, unless what the store held of it was damaged.
             Ok(Order::Same) if self.is_applied(&document) => vec![],
             Ok(Order::Same) => {
-                self.begin(now, Pending::new(document, bytes, now, self.root.version))
+                let accepted = self.accepted(document, bytes);
+                self.begin(now, Pending::new(accepted, now))
             }
-            Ok(Order::Newer) if self.is_past_recall(&document) => {
-                self.waiting = Some((document, bytes));
+            Ok(Order::Newer) if self.pending.as_ref().is_some_and(Pending::is_past_recall) => {
+                self.waiting = Some(self.accepted(document, bytes));
                 vec![]
             }
-            Ok(Order::Newer) => self.take_up(now, document, bytes),
+            Ok(Order::Newer) => {
+                let accepted = self.accepted(document, bytes);
+                self.take_up(now, accepted)
+            }
             Err(refusal) => self.refuse_document(now, &document, refusal),
         }
     }
 
+    fn accepted(&self, document: Verified<Document>, envelope: Vec<u8>) -> Accepted {
+        Accepted { document, envelope, trust_version: self.root.version }
+    }
+
     /// Whether this payload is on its way, waits, or was refused last.
     fn is_known(&self, digest: &Digest) -> bool {
-        self.pending.as_ref().is_some_and(|pending| pending.document.digest() == digest)
-            || self.waiting.as_ref().is_some_and(|(waiting, _)| waiting.digest() == digest)
+        self.pending.as_ref().is_some_and(|pending| pending.digest() == digest)
+            || self.waiting.as_ref().is_some_and(|waiting| waiting.digest() == digest)
             || self.refused_digest.as_ref() == Some(digest)
     }
 
@@ -213,226 +269,31 @@ impl Agent {
         self.applied.as_ref().is_some_and(|applied| applied.digest() == document.digest())
     }
 
-    /// Whether the pending document must run to its end before this one is taken up.
-    /// The runner answers by version alone, so an equal one of another epoch waits too.
-    fn is_past_recall(&self, newer: &Verified<Document>) -> bool {
-        self.pending.as_ref().is_some_and(|pending| match pending.stage {
-            Stage::Fetching => false,
-            Stage::Preparing => pending.document.payload().version == newer.payload().version,
-            Stage::Persisting | Stage::Activating => true,
-        })
-    }
-
     /// What a document must be newer than: the newest one that waits, is on its way,
     /// or was accepted.
     fn newest(&self) -> Option<Floor> {
-        let waiting = self.waiting.as_ref().map(|(document, _)| document);
-        let on_its_way = waiting.or(self.pending.as_ref().map(|pending| &pending.document));
-        on_its_way
-            .map(|document| Floor::of(document, self.root.version))
-            .or_else(|| self.floor.clone())
+        let pending = self.pending.as_ref().map(|pending| &pending.accepted);
+        let on_its_way = [self.waiting.as_ref(), pending].into_iter().flatten();
+        let newest = on_its_way.map(Accepted::floor).next();
+        Floor::higher(self.floor.clone(), newest)
     }
 
-    fn take_up(
-        &mut self,
-        now: Monotonic,
-        document: Verified<Document>,
-        bytes: Vec<u8>,
-    ) -> Vec<Effect> {
-        self.note_seen(document.payload());
-        self.time.raise(document.payload().issued_at_ms, now);
-        self.begin(now, Pending::new(document, bytes, now, self.root.version))
+    fn take_up(&mut self, now: Monotonic, accepted: Accepted) -> Vec<Effect> {
+        self.note_seen(accepted.payload());
+        self.time.raise(accepted.payload().issued_at_ms, now);
+        self.begin(now, Pending::new(accepted, now))
     }
 
-    /// Takes a document up: collects the modules that are at hand, asks for the rest.
-    fn begin(&mut self, now: Monotonic, mut pending: Pending) -> Vec<Effect> {
-        let mut effects = vec![];
-        match self.collect(now, &mut pending) {
-            Ok(noted) => effects.extend(noted),
-            Err(refusal) => return self.refuse_document(now, &pending.document, refusal),
-        }
-        let missing = pending.missing();
-        let replaced = self.pending.take().map(|old| old.missing()).unwrap_or_default();
-        let left = replaced.into_iter().filter(|digest| !missing.contains(digest));
-        effects.extend(left.map(Effect::ForgetModule));
-        effects.extend(missing.into_iter().map(Effect::FetchModule));
-        self.state = State::Pending;
-        self.refused_newer = false;
-        self.again = None;
-        self.pending = Some(pending);
-        effects.extend(self.prepare());
-        effects.push(self.report(now));
-        effects
-    }
-
-    /// Takes inline and stored modules. A stored one that is damaged is refused
-    /// and fetched again, and the document must be made durable again.
-    fn collect(&mut self, now: Monotonic, pending: &mut Pending) -> Result<Vec<Effect>, Refusal> {
-        let needed_bytes = pending.needed_bytes();
-        if needed_bytes > MODULES_BYTES_MAX as u64 {
-            let detail = format!("modules of {needed_bytes} bytes, at most {MODULES_BYTES_MAX}");
-            return Err(Refusal::new(Reason::TooLarge, detail));
-        }
-        let profile = &self.identity.profile;
-        let root = if pending.restored { self.root_of_stored() } else { self.root.clone() };
-        let document = &pending.document;
-        let was_accepted =
-            self.floor.as_ref().is_some_and(|floor| floor.digest == *document.digest());
-        // What was accepted before is judged by no earlier time than it was signed at: the
-        // floor may have been taken back since.
-        let signed_ms = if was_accepted { document.payload().issued_at_ms } else { 0 };
-        let lowest_ms = self.time.lowest_ms(now).max(signed_ms);
-        let trust = (&root, self.judge.as_ref() as &dyn JudgeEvidence, lowest_ms);
-        let mut damaged = vec![];
-        let listed = pending.document.payload().modules.clone();
-        for digest in pending.missing() {
-            let inline = listed.get(&digest).and_then(|module| module.inline.as_ref());
-            if let Some(bytes) = inline {
-                pending.take_module(&digest, &bytes.0, profile, trust)?;
-            } else if let Some(bytes) = self.stored_modules.get(&digest) {
-                match pending.take_module(&digest, bytes, profile, trust) {
-                    Err(refusal) if Digest::of(bytes) != digest => damaged.push((digest, refusal)),
-                    taken => taken?,
-                }
-            }
-        }
-        let version = pending.document.payload().version;
-        let mut effects = vec![];
-        for (digest, refusal) in damaged {
-            self.stored_modules.remove(&digest);
-            pending.restored = false;
-            effects.extend(self.refuse(now, Some(version), refusal.at("stored module")));
-        }
-        Ok(effects)
-    }
-
-    fn module(&mut self, now: Monotonic, digest: &Digest, bytes: &[u8]) -> Vec<Effect> {
-        let Some(pending) = self.pending.as_mut().filter(|p| p.stage == Stage::Fetching) else {
-            return vec![Effect::ForgetModule(digest.clone())];
-        };
-        if !pending.missing().contains(digest) {
-            return vec![Effect::ForgetModule(digest.clone())];
-        }
-        let profile = &self.identity.profile;
-        let judge: &dyn JudgeEvidence = self.judge.as_ref();
-        let trust = (&self.root, judge, self.time.lowest_ms(now));
-        // A broker can put any bytes on the topic: that is no reason to give up on
-        // a document while the right bytes may still come.
-        match pending.take_module(digest, bytes, profile, trust) {
-            Ok(()) => {
-                let mut effects = vec![Effect::ForgetModule(digest.clone())];
-                effects.extend(self.prepare());
-                effects
-            }
-            Err(refusal) if Digest::of(bytes) != *digest => {
-                let version = pending.document.payload().version;
-                self.refuse(now, Some(version), refusal)
-            }
-            Err(refusal) => self.abandon(now, refusal, Again::No),
-        }
-    }
-
-    /// Hands the document to the runner when nothing is missing.
-    fn prepare(&mut self) -> Option<Effect> {
-        let pending = self.pending.as_mut().filter(|p| p.stage == Stage::Fetching)?;
-        if !pending.missing().is_empty() {
-            return None;
-        }
-        pending.stage = Stage::Preparing;
-        Some(Effect::Runner(Box::new(ToRunner::Prepare {
-            document: pending.document.payload().clone(),
-            modules: pending.modules(),
-        })))
-    }
-
-    fn runner(&mut self, now: Monotonic, message: FromRunner) -> Vec<Effect> {
-        match message {
-            FromRunner::Started { engine } => {
-                self.engine = Some(engine);
-                vec![]
-            }
-            FromRunner::Prepared { version, outcome } => self.prepared(now, version, outcome),
-            FromRunner::Activated { version, .. } => self.activated(now, version),
-            FromRunner::Done { summaries, records } => self.done(summaries, records),
-        }
-    }
-
-    fn prepared(
-        &mut self,
-        now: Monotonic,
-        version: Version,
-        outcome: Result<(), Refusal>,
-    ) -> Vec<Effect> {
-        let Some(pending) = self
-            .pending
-            .as_mut()
-            .filter(|p| p.stage == Stage::Preparing && p.document.payload().version == version)
-        else {
-            return vec![];
-        };
-        if pending.judge_again {
-            return self.prepared_under_old_root(now).unwrap_or_default();
-        }
-        if let Err(refusal) = outcome {
-            let is_busy = refusal.reason == Reason::Unavailable;
-            return self.abandon(now, refusal, if is_busy { Again::Yes } else { Again::No });
-        }
-        if pending.restored {
-            pending.stage = Stage::Activating;
-            return vec![activate(version)];
-        }
-        pending.stage = Stage::Persisting;
-        vec![Effect::Persist(Box::new(Transaction {
-            floor: Floor::of(&pending.document, pending.trust_version),
-            time_floor_ms: self.time.lowest_ms(now),
-            envelope: pending.envelope.clone(),
-            modules: pending.modules(),
-        }))]
-    }
-
-    fn persisted(
-        &mut self,
-        now: Monotonic,
-        version: Version,
-        outcome: Result<(), String>,
-    ) -> Vec<Effect> {
-        let Some(pending) = self
-            .pending
-            .as_mut()
-            .filter(|p| p.stage == Stage::Persisting && p.document.payload().version == version)
-        else {
-            return vec![];
-        };
-        if let Err(error) = outcome {
-            // It was not the document's fault: the next delivery may try again.
-            return self.abandon(now, Refusal::new(Reason::StoreFailed, error), Again::Yes);
-        }
-        pending.stage = Stage::Activating;
-        self.floor = Some(Floor::of(&pending.document, pending.trust_version));
-        vec![activate(version)]
-    }
-
-    fn activated(&mut self, now: Monotonic, version: Version) -> Vec<Effect> {
-        let is_it = |p: &mut Pending| {
-            p.stage == Stage::Activating && p.document.payload().version == version
-        };
-        let Some(pending) = self.pending.take_if(is_it) else { return vec![] };
-        self.stored_modules =
-            pending.modules().into_iter().map(|(digest, bytes)| (digest, bytes.0)).collect();
-        self.note_slots(pending.document.payload());
-        self.applied = Some(pending.document);
-        self.state = if self.refused_newer { State::Rejected } else { State::InSync };
-        self.defaulted = false;
-        let mut effects = self.check_expiry(now);
-        effects.extend(self.stop_recalled(now));
-        effects.push(self.report(now));
-        effects.extend(self.take_waiting(now));
-        effects
-    }
-
+    /// Goes on with what waits, or else with what gave way, if nothing is on its way.
     fn take_waiting(&mut self, now: Monotonic) -> Vec<Effect> {
-        let Some((document, bytes)) = self.waiting.take() else { return vec![] };
-        self.take_up(now, document, bytes)
+        if self.pending.as_ref().is_some_and(|pending| !pending.restored) {
+            return vec![];
+        }
+        if let Some(waiting) = self.waiting.take() {
+            return self.take_up(now, waiting);
+        }
+        let shelved = self.shelved.take_if(|_| self.pending.is_none());
+        shelved.map(|held| self.begin(now, Pending::restored(held, now))).unwrap_or_default()
     }
 
     /// Gives a pending document up; what ran before still runs.
@@ -440,10 +301,10 @@ impl Agent {
         let Some(pending) = self.pending.take() else { return vec![] };
         let missing = pending.missing();
         let mut effects: Vec<Effect> = missing.into_iter().map(Effect::ForgetModule).collect();
-        effects.extend(self.refuse_document(now, &pending.document, refusal));
+        effects.extend(self.refuse_document(now, &pending.accepted.document, refusal));
         if again == Again::Yes {
             self.refused_digest = None;
-            self.again = Some((pending.envelope, now));
+            self.again = Some((pending.accepted.envelope, now));
         }
         effects.extend(self.take_waiting(now));
         effects
@@ -462,6 +323,12 @@ impl Agent {
     }
 }
 
+/// A document as the store held it, not yet verified.
+struct Held {
+    envelope: Vec<u8>,
+    trust_version: Option<u64>,
+}
+
 /// Whether a document that was given up is taken when it is delivered once more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Again {
@@ -469,6 +336,7 @@ enum Again {
     No,
 }
 
-fn activate(version: Version) -> Effect {
-    Effect::Runner(Box::new(ToRunner::Activate { version }))
+/// The message to the keeper, as an effect.
+fn tell(message: ToKeeper) -> Effect {
+    Effect::Keeper(Box::new(message))
 }

@@ -4,8 +4,7 @@
 //! non-finite (a violation before any clamp), the document's narrower bounds, the
 //! step from the last value, interlocks. The firmware's bounds hold for every
 //! value; a document's narrower ones are approached at the pace that `max_step`
-//! permits. Bounds and steps are cut to numbers that the output's type has, so that
-//! no rounding leads out of them.
+//! permits. The arithmetic is in [`permitted`](crate::permitted).
 //!
 //! It knows no function, no module and no actuator.
 
@@ -15,13 +14,90 @@ use alloc::string::ToString;
 use alloc::vec::Vec;
 use gnomon_schemas::document::FunctionPlan;
 use gnomon_schemas::ids::{FunctionName, SignalName};
-use gnomon_schemas::profile::{Bounds, Interlock, OnViolation, Output, Profile, Range};
+use gnomon_schemas::profile::{Interlock, OnViolation, Output, Profile, Range};
 use gnomon_schemas::results::{ClampCounts, Source};
-use gnomon_schemas::value::{Value, ValueType, Values};
+use gnomon_schemas::value::{Value, Values};
 use gnomon_schemas::{Reason, Refusal, content};
+
+use crate::permitted::Permitted;
 
 /// Values that may reach an actuator: finite, inside the firmware's bounds, past
 /// every interlock.
+///
+/// A guard makes them, and nothing else does. Each attempt below is refused by the
+/// compiler, and stands beside what compiles, so that it fails for no other reason.
+/// ```
+/// # use gnomon_agent_core::{Clamped, Guard};
+/// # use gnomon_schemas::value::Values;
+/// fn by_a_guard(guard: &mut Guard, inputs: &Values) -> Clamped {
+///     guard.default_outputs(inputs)
+/// }
+/// ```
+/// Not by its fields, which are private:
+/// ```
+/// # use gnomon_agent_core::Clamped;
+/// # use gnomon_schemas::{SignalName, results::{ClampCounts, Source}, value::Values};
+/// # use std::collections::BTreeMap;
+/// struct Open { values: Values, source: Source, changed: BTreeMap<SignalName, ClampCounts> }
+/// fn by_its_fields(values: Values) -> Open {
+///     Open { values, source: Source::Active, changed: BTreeMap::new() }
+/// }
+/// ```
+/// ```compile_fail,E0451
+/// # use gnomon_agent_core::Clamped;
+/// # use gnomon_schemas::{SignalName, results::{ClampCounts, Source}, value::Values};
+/// # use std::collections::BTreeMap;
+/// fn by_its_fields(values: Values) -> Clamped {
+///     Clamped { values, source: Source::Active, changed: BTreeMap::new() }
+/// }
+/// ```
+/// Not out of nothing, bare values or bytes:
+/// ```
+/// # use gnomon_schemas::value::Values;
+/// fn out_of_nothing() -> Values {
+///     Default::default()
+/// }
+/// fn out_of_values(values: Values) -> Values {
+///     values.into()
+/// }
+/// fn out_of_bytes(bytes: &[u8]) -> Values {
+///     serde_json::from_slice(bytes).unwrap()
+/// }
+/// ```
+/// ```compile_fail,E0277
+/// # use gnomon_agent_core::Clamped;
+/// fn out_of_nothing() -> Clamped {
+///     Default::default()
+/// }
+/// ```
+/// ```compile_fail,E0277
+/// # use gnomon_agent_core::Clamped;
+/// # use gnomon_schemas::value::Values;
+/// fn out_of_values(values: Values) -> Clamped {
+///     values.into()
+/// }
+/// ```
+/// ```compile_fail,E0277
+/// # use gnomon_agent_core::Clamped;
+/// fn out_of_bytes(bytes: &[u8]) -> Clamped {
+///     serde_json::from_slice(bytes).unwrap()
+/// }
+/// ```
+/// And it stays as it was made:
+/// ```
+/// # use gnomon_agent_core::Clamped;
+/// fn hotter(clamped: &mut Clamped) {
+///     let mut values = clamped.values().clone();
+///     values.insert("setpoint_c".into(), 1000.0.into());
+/// }
+/// ```
+/// ```compile_fail,E0596
+/// # use gnomon_agent_core::Clamped;
+/// fn hotter(clamped: &mut Clamped) {
+///     let values = clamped.values();
+///     values.insert("setpoint_c".into(), 1000.0.into());
+/// }
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct Clamped {
     values: Values,
@@ -58,8 +134,8 @@ pub struct Guard {
 struct Rule {
     name: SignalName,
     output: Output,
-    /// The document's bounds and the firmware's, both in numbers of the output's type.
-    bounds: Option<(Bounds, Bounds)>,
+    /// What it may be, if it is a number.
+    permitted: Option<Permitted>,
     last: Value,
     /// Ticks in a row at which the output got no fresh value.
     held_ticks: u32,
@@ -81,18 +157,15 @@ impl Guard {
         for name in &role.outputs {
             let Some(output) = profile.outputs.get(name) else { continue };
             let bounds = content::bounds_of(plan, profile, name)?.zip(output.bounds);
-            let bounds = bounds.map(|(narrowed, firmware)| {
-                let of = |bounds| {
-                    in_type(bounds, &output.value_type).ok_or_else(|| {
-                        let detail = format!("bounds.{name}: no {} lies inside", output.value_type);
-                        Refusal::new(Reason::BoundsWidened, detail)
-                    })
-                };
-                Ok::<_, Refusal>((of(narrowed)?, of(firmware)?))
+            let permitted = bounds.map(|(narrowed, firmware)| {
+                Permitted::new(&output.value_type, narrowed, firmware).ok_or_else(|| {
+                    let detail = format!("bounds.{name}: no {} lies inside", output.value_type);
+                    Refusal::new(Reason::BoundsWidened, detail)
+                })
             });
             rules.push(Rule {
                 name: name.clone(),
-                bounds: bounds.transpose()?,
+                permitted: permitted.transpose()?,
                 last: output.value_type.accept(&output.default).unwrap_or(Value::Null),
                 held_ticks: 0,
                 output: output.clone(),
@@ -186,6 +259,12 @@ impl Guard {
             .collect()
     }
 
+    /// What this output may be, if it is a number: the very rule that [`Guard::actuate`]
+    /// goes by.
+    pub fn permitted(&self, output: &SignalName) -> Option<&Permitted> {
+        self.rules.iter().find(|rule| rule.name == *output)?.permitted.as_ref()
+    }
+
     /// The tolerance and type of each output, for comparison.
     pub fn tolerances(&self) -> impl Iterator<Item = (&SignalName, f64)> {
         self.rules.iter().map(|rule| (&rule.name, rule.output.tolerance))
@@ -249,26 +328,19 @@ impl Rule {
             return (None, counts);
         };
         let Some(number) = value.as_f64() else { return (Some(value), counts) };
-        if !number.is_finite() {
-            counts.not_finite += 1;
-            return (self.on_violation(None), counts);
-        }
-        let Some((bounds, _)) = self.bounds else {
+        let Some(permitted) = &self.permitted else {
             // A number without bounds cannot come out of a checked profile.
             counts.range += 1;
             return (None, counts);
         };
-        let ranged = number.clamp(bounds.min, bounds.max);
-        let stepped = self.within_step(ranged, bounds);
-        #[expect(clippy::float_cmp, reason = "a clamp returns the very number when it is inside")]
-        {
-            counts.range += u64::from(ranged != number);
-            counts.step += u64::from(stepped != ranged);
-        }
+        let (nearest, mut counts) = permitted.nearest(number, self.last.as_f64());
+        // Bounds are doubles: an integer between two of them may lie outside although the
+        // nearest double does not, so it is brought to that.
+        counts.range += u64::from(counts.total() == 0 && !is_double(&value, number));
         if counts.total() == 0 {
             return (Some(value), counts);
         }
-        (self.on_violation(Some(stepped)), counts)
+        (self.on_violation(nearest), counts)
     }
 
     /// What a violation leads to, none to hold; `nearest` is the nearest permitted number.
@@ -283,25 +355,11 @@ impl Rule {
     /// The default, approached at the pace that the firmware's step permits.
     fn towards_default(&self) -> Value {
         let default = self.output.value_type.accept(&self.output.default).unwrap_or(Value::Null);
-        match (default.as_f64(), self.bounds) {
-            (Some(number), Some((_, firmware))) => self.numeric(self.within_step(number, firmware)),
+        match (default.as_f64(), &self.permitted) {
+            (Some(number), Some(permitted)) => {
+                self.numeric(permitted.towards(number, self.last.as_f64()))
+            }
             _ => default,
-        }
-    }
-
-    /// The number, or the nearest to it that one step from the last value reaches.
-    /// The last value lies inside the firmware's bounds, and so does all between.
-    fn within_step(&self, number: f64, bounds: Bounds) -> f64 {
-        let (Some(step), Some(last)) = (bounds.max_step, self.last.as_f64()) else {
-            return number;
-        };
-        let ty = &self.output.value_type;
-        if number > last + step {
-            below(last + step, ty).max(last)
-        } else if number < last - step {
-            above(last - step, ty).min(last)
-        } else {
-            number
         }
     }
 
@@ -315,64 +373,8 @@ impl Rule {
     }
 }
 
-/// The bounds cut to numbers that the type has; none if it has none inside them.
-fn in_type(bounds: Bounds, ty: &ValueType) -> Option<Bounds> {
-    let (least, greatest) = extremes(ty);
-    let (min, max) = (above(bounds.min.max(least), ty), below(bounds.max.min(greatest), ty));
-    (min <= max).then_some(Bounds { min, max, ..bounds })
-}
-
-/// The least and the greatest number of the type that a double can be.
-fn extremes(ty: &ValueType) -> (f64, f64) {
-    match ty {
-        ValueType::U8 => (0.0, u8::MAX.into()),
-        ValueType::U16 => (0.0, u16::MAX.into()),
-        ValueType::U32 => (0.0, u32::MAX.into()),
-        ValueType::U64 => (0.0, 18_446_744_073_709_549_568.0),
-        ValueType::S8 => (i8::MIN.into(), i8::MAX.into()),
-        ValueType::S16 => (i16::MIN.into(), i16::MAX.into()),
-        ValueType::S32 => (i32::MIN.into(), i32::MAX.into()),
-        ValueType::S64 => (-9_223_372_036_854_775_808.0, 9_223_372_036_854_774_784.0),
-        ValueType::F32 => (f32::MIN.into(), f32::MAX.into()),
-        _ => (f64::MIN, f64::MAX),
-    }
-}
-
-/// The greatest number of the type at or below this one.
-fn below(number: f64, ty: &ValueType) -> f64 {
-    match ty {
-        ValueType::F64 => number,
-        ValueType::F32 => single(number, |nearest| nearest > number, f32::next_down),
-        _ => whole(number, |nearest| nearest > number, -1.0),
-    }
-}
-
-/// The least number of the type at or above this one.
-fn above(number: f64, ty: &ValueType) -> f64 {
-    match ty {
-        ValueType::F64 => number,
-        ValueType::F32 => single(number, |nearest| nearest < number, f32::next_up),
-        _ => whole(number, |nearest| nearest < number, 1.0),
-    }
-}
-
-#[expect(clippy::cast_possible_truncation, reason = "the nearest f32 is what is looked for")]
-fn single(number: f64, is_beyond: impl Fn(f64) -> bool, back: fn(f32) -> f32) -> f64 {
-    let nearest = number as f32;
-    let kept = if is_beyond(f64::from(nearest)) { back(nearest) } else { nearest };
-    f64::from(kept)
-}
-
-/// `f64::floor` and `f64::ceil` are not in `core`. From 2^53 on all numbers are whole.
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_precision_loss,
-    reason = "below 2^53 the cut number is exact"
-)]
-fn whole(number: f64, is_beyond: impl Fn(f64) -> bool, back: f64) -> f64 {
-    if number.abs() >= 9_007_199_254_740_992.0 {
-        return number;
-    }
-    let cut = number as i64 as f64;
-    if is_beyond(cut) { cut + back } else { cut }
+/// Whether the value is this very double: an integer beyond 2^53 may lie between two.
+#[expect(clippy::cast_possible_truncation, reason = "it came from an integer of 64 bits")]
+fn is_double(value: &Value, number: f64) -> bool {
+    !matches!(value, Value::Int(integer) if number as i128 != *integer)
 }

@@ -3,7 +3,8 @@
 //!
 //! In the order of the pipeline: [`accept`] judges a document, [`agent`] plans
 //! and drives it to activation by [`event`]s and effects, [`clamp`] makes the
-//! only values that reach an actuator, [`tally`] counts what was done.
+//! only values that reach an actuator by the arithmetic of [`permitted`], [`tally`]
+//! counts what was done.
 //! [`message`] is what the agent's two halves say to each other.
 //!
 //! This crate knows no socket, file, clock, thread, database or engine.
@@ -17,6 +18,8 @@ pub mod agent;
 pub mod clamp;
 pub mod event;
 pub mod message;
+pub mod permitted;
+pub mod probation;
 pub mod record_budget;
 pub mod refusals;
 pub mod tally;
@@ -27,4 +30,5 @@ mod pending;
 pub use accept::{Floor, Identity};
 pub use agent::{Agent, Effect, Event, Stored};
 pub use clamp::{Clamped, Guard};
+pub use permitted::Permitted;
 pub use time::Monotonic;

@@ -1,5 +1,5 @@
 //! The tests of the agent's decisions: one binary, one module for each subject.
-//! They know no clock, no thread and no engine.
+//! They know no clock and no engine.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -11,19 +11,27 @@
 )]
 
 mod core {
+    mod bench;
     mod fixture;
 
     mod accept;
     mod approvals;
     mod clamp;
+    mod clamp_exhaustive;
     mod clamp_random;
     mod modules;
     mod order;
+    mod probation;
     mod random;
     mod refusals;
     mod replay;
     mod restart;
     mod results;
+    mod rollback;
+    mod rollback_floor;
     mod roots;
+    mod states;
     mod tally;
+    mod together;
+    mod trial;
 }

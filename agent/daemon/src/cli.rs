@@ -1,6 +1,7 @@
 //! The command line of `gnomon-agent`. It decides nothing; what it runs is elsewhere.
 
 use clap::{Parser, Subcommand};
+use gnomon_schemas::BootId;
 use gnomon_schemas::ids::FunctionName;
 use gnomon_schemas::profile::Profile;
 use gnomon_schemas::value::Values;
@@ -8,12 +9,13 @@ use rustix::process::{Resource, Rlimit, setrlimit};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use tokio::signal::unix::{SignalKind, signal};
 
 use crate::config::AgentConfig;
-use crate::socket::SocketDevice;
+use crate::sandbox::Purpose;
+use crate::sandbox::trial::Trial;
+use crate::status::Status;
 use crate::verify::{Verdict, VerifyBundle, VerifyDocument};
-use crate::{enrol, footprint, start};
+use crate::{enrol, footprint, runner, supervise};
 
 /// The on-device agent of Gnomon.
 #[derive(Parser)]
@@ -58,6 +60,42 @@ enum Work {
         /// certificate; in the environment other users do not see it.
         #[arg(long = "enroll", env = "GNOMON_ENROLL_TOKEN", hide_env_values = true)]
         token: Option<String>,
+        /// Ticks and active functions run in the system's real-time class (SCHED_FIFO), at
+        /// this priority, where that is permitted (CAP_SYS_NICE or `ulimit -r`).
+        #[arg(long, value_parser = clap::value_parser!(u8).range(1..=99))]
+        realtime: Option<u8>,
+    },
+    /// The part of the agent with the network, the keys and the store: started by `run`,
+    /// for the keeper on standard input.
+    #[command(hide = true)]
+    Planner {
+        #[arg(long)]
+        config: PathBuf,
+        #[arg(long)]
+        data: PathBuf,
+        #[arg(long)]
+        session: BootId,
+        #[arg(long = "enroll", env = "GNOMON_ENROLL_TOKEN", hide_env_values = true)]
+        token: Option<String>,
+    },
+    /// The part of the agent that calls modules: started by `run`, behind walls, for the
+    /// keeper on standard input.
+    #[command(hide = true)]
+    Runner {
+        #[arg(long)]
+        purpose: Purpose,
+        #[arg(long)]
+        realtime: Option<u8>,
+    },
+    /// Show what the agent that works in a data folder does: versions, slots, last
+    /// reasons, outbox, clock floor, processes.
+    Status {
+        /// The agent's data folder.
+        #[arg(long)]
+        data: PathBuf,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
     },
     /// Get the device's certificate by a one-time token, and end.
     Enroll {
@@ -89,6 +127,8 @@ enum Work {
         #[arg(long, default_value = "{}")]
         params: String,
     },
+    /// Enter the runner's walls, try to leave them, print what happened as JSON, and end.
+    Sandbox(Trial),
 }
 
 /// Runs the command line.
@@ -114,7 +154,10 @@ where
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
                 eprintln!("error: {error:#}");
-                ExitCode::FAILURE
+                match error.downcast_ref::<supervise::Unusable>() {
+                    Some(_) => ExitCode::from(supervise::UNUSABLE),
+                    None => ExitCode::FAILURE,
+                }
             }
         },
     }
@@ -159,34 +202,18 @@ fn obey(work: Work) -> anyhow::Result<()> {
             );
             Ok(())
         }
-        Work::Run { config, data, socket, token } => {
-            let config = AgentConfig::read(&config)?;
-            let device = SocketDevice::listen(&socket, config.identity.profile.clone())?;
-            let runtime = tokio::runtime::Builder::new_multi_thread()
-                .worker_threads(1)
-                .enable_all()
-                .build()?;
-            runtime.block_on(async {
-                let device_name = config.identity.device.clone();
-                if let Some(token) = token {
-                    enrol(&config, &data, &token).await?;
-                }
-                let mut agent = start(config, &data, Box::new(device), None)?;
-                tracing::info!(device = %device_name, socket = %socket.display(), "agent runs");
-                let mut terminated = signal(SignalKind::terminate())?;
-                tokio::select! {
-                    ended = agent.ended() => {
-                        ended?;
-                        // Nobody asked for it: whoever watches over the agent must know.
-                        anyhow::bail!("the runner has ended: see the log, and start the agent again");
-                    }
-                    interrupted = tokio::signal::ctrl_c() => interrupted?,
-                    _ = terminated.recv() => {}
-                }
-                agent.stop().await?;
-                Ok(())
-            })
+        Work::Run { config, data, socket, token, realtime } => {
+            supervise::run(supervise::Orders { config, data, socket, token, realtime })
         }
+        Work::Status { data, json } => {
+            let status = Status::of(&data);
+            println!("{}", if json { serde_json::to_string(&status)? } else { status.to_string() });
+            Ok(())
+        }
+        Work::Planner { config, data, session, token } => {
+            supervise::planner(&config, &data, session, token.as_deref())
+        }
+        Work::Runner { purpose, realtime } => Ok(runner::run(purpose, realtime)?),
         Work::Footprint { module, profile, function, inputs, params } => {
             let (Some(module), Some(profile), Some(function), Some(inputs)) =
                 (module, profile, function, inputs)
@@ -201,6 +228,12 @@ fn obey(work: Work) -> anyhow::Result<()> {
             let measured =
                 footprint::measure(Some((&module, &profile, &function, &inputs, &params)))?;
             println!("{}", serde_json::to_string(&measured)?);
+            Ok(())
+        }
+        Work::Sandbox(trial) => {
+            let report = trial.run()?;
+            println!("{}", serde_json::to_string(&report)?);
+            anyhow::ensure!(report.all_refused(), "the walls do not hold: see what was possible");
             Ok(())
         }
     }

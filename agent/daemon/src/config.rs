@@ -12,9 +12,10 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use serde::{Deserialize, Serialize};
 use std::fs;
-use std::io::{self, Read as _};
+use std::io::{self};
 use std::path::{Path, PathBuf};
 
+use crate::files::read_capped;
 use crate::post::Origin;
 
 /// The file of the agent's own settings.
@@ -186,14 +187,6 @@ fn later_roots(folder: &Path, first: u64) -> Result<Vec<Vec<u8>>, ConfigError> {
         }
     }
     Ok(roots)
-}
-
-/// At most one byte over the cap: the parser then says that it is too large.
-fn read_capped(path: &Path, bytes_max: usize) -> io::Result<Vec<u8>> {
-    let mut bytes = vec![];
-    let cap = u64::try_from(bytes_max).unwrap_or(u64::MAX).saturating_add(1);
-    fs::File::open(path)?.take(cap).read_to_end(&mut bytes)?;
-    Ok(bytes)
 }
 
 fn mutual(

@@ -7,14 +7,15 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, PublicKeyData};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::fs;
+use std::io;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use x509_cert::der::{Decode as _, Encode as _};
 
 use crate::enrol::EnrolError;
+use crate::files;
 use crate::tls::{OwnCertificate, TlsError};
 
 /// Where the pair is kept.
@@ -129,22 +130,11 @@ fn io_error(path: &Path, error: io::Error) -> EnrolError {
 }
 
 fn rename(from: &Path, to: &Path) -> Result<(), EnrolError> {
-    fs::rename(from, to).and_then(|()| sync_folder(to)).map_err(|error| io_error(to, error))
+    files::rename(from, to).map_err(|error| io_error(to, error))
 }
 
-fn sync_folder(path: &Path) -> io::Result<()> {
-    File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
-}
-
-/// Writes a file for nobody else. It takes part once its name is changed.
 fn write(path: &Path, bytes: &[u8]) -> Result<(), EnrolError> {
-    let mut options = OpenOptions::new();
-    options.write(true).create(true).truncate(true).mode(0o600);
-    let written = options
-        .open(path)
-        .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
-        .and_then(|()| sync_folder(path));
-    written.map_err(|error| io_error(path, error))
+    files::write_private(path, bytes).map_err(|error| io_error(path, error))
 }
 
 fn read(path: &Path) -> Result<Option<Vec<u8>>, EnrolError> {

@@ -5,12 +5,12 @@
 //! cannot be read is answered by `{"reason":...,"detail":...}` and moves nothing.
 
 use gnomon_agent_core::Clamped;
+use gnomon_schemas::device::{TickAnswer, TickRequest};
 use gnomon_schemas::ids::FunctionName;
+use gnomon_schemas::limits::DEVICE_LINE_BYTES_MAX;
 use gnomon_schemas::profile::Profile;
-use gnomon_schemas::results::Source;
-use gnomon_schemas::value::Values;
 use gnomon_schemas::{Refusal, content, strict};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::fs::FileTypeExt;
@@ -19,40 +19,20 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
+use crate::clock::system_ms;
 use crate::device::{Device, Next, Tick};
 
 /// Clients at a time.
 const CLIENTS_MAX: usize = 16;
 /// The longest request line.
-const LINE_BYTES_MAX: u64 = 64 * 1024;
-
-/// One request.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Request {
-    /// The function that is due.
-    pub function: FunctionName,
-    /// What the device measures.
-    pub inputs: Values,
-}
-
-/// The answer to a request.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Response {
-    /// The values for the actuators.
-    pub outputs: Values,
-    /// Where they come from.
-    pub source: Source,
-    /// Outputs that differ from what the function proposed.
-    pub clamped: Vec<String>,
-}
+const LINE_BYTES_MAX: u64 = DEVICE_LINE_BYTES_MAX as u64;
 
 /// A device behind a socket. Clients take turns, tick by tick.
 pub struct SocketDevice {
-    requests: Receiver<(Request, SyncSender<Response>)>,
-    answer: Option<SyncSender<Response>>,
+    requests: Receiver<(TickRequest, Instant, SyncSender<TickAnswer>)>,
+    answer: Option<SyncSender<TickAnswer>>,
     numbers: BTreeMap<FunctionName, u64>,
 }
 
@@ -99,7 +79,7 @@ impl SocketDevice {
     }
 }
 
-type ToLoop = SyncSender<(Request, SyncSender<Response>)>;
+type ToLoop = SyncSender<(TickRequest, Instant, SyncSender<TickAnswer>)>;
 
 fn serve(stream: &UnixStream, profile: &Profile, to_loop: &ToLoop) -> io::Result<()> {
     let mut reader = BufReader::new(stream.try_clone()?);
@@ -110,11 +90,12 @@ fn serve(stream: &UnixStream, profile: &Profile, to_loop: &ToLoop) -> io::Result
         if reader.by_ref().take(LINE_BYTES_MAX + 1).read_until(b'\n', &mut line)? == 0 {
             return Ok(());
         }
+        let came = Instant::now();
         match read_request(&line, profile) {
             Ok(request) => {
                 let (sender, answer) = sync_channel(1);
                 let gone = |_| io::Error::from(io::ErrorKind::BrokenPipe);
-                to_loop.send((request, sender)).map_err(|_| gone(()))?;
+                to_loop.send((request, came, sender)).map_err(|_| gone(()))?;
                 write_line(&mut writer, &answer.recv().map_err(|_| gone(()))?)?;
             }
             Err(refusal) => {
@@ -128,9 +109,9 @@ fn serve(stream: &UnixStream, profile: &Profile, to_loop: &ToLoop) -> io::Result
     }
 }
 
-fn read_request(line: &[u8], profile: &Profile) -> Result<Request, Refusal> {
+fn read_request(line: &[u8], profile: &Profile) -> Result<TickRequest, Refusal> {
     let bytes_max = usize::try_from(LINE_BYTES_MAX).unwrap_or(usize::MAX);
-    let request: Request = strict::parse(line, bytes_max)?;
+    let request: TickRequest = strict::parse(line, bytes_max)?;
     content::function(profile, &request.function)?;
     Ok(request)
 }
@@ -144,14 +125,15 @@ fn write_line(writer: &mut impl Write, message: &impl Serialize) -> io::Result<(
 impl Device for SocketDevice {
     fn next_tick(&mut self, patience: Duration) -> Next {
         match self.requests.recv_timeout(patience) {
-            Ok((request, answer)) => {
+            Ok((request, came, answer)) => {
                 self.answer = Some(answer);
                 let number = self.numbers.entry(request.function.clone()).or_default();
                 *number += 1;
                 Next::Tick(Tick {
                     function: request.function,
                     number: *number,
-                    at_ms: wall_clock_ms(),
+                    at_ms: system_ms(),
+                    came,
                     inputs: request.inputs,
                 })
             }
@@ -162,21 +144,12 @@ impl Device for SocketDevice {
 
     fn actuate(&mut self, _tick: &Tick, values: &Clamped) {
         let Some(answer) = self.answer.take() else { return };
-        let response = Response {
+        let response = TickAnswer {
             outputs: values.values().clone(),
             source: values.source(),
-            clamped: values.changed().keys().map(ToString::to_string).collect(),
+            clamped: values.changed().keys().cloned().collect(),
         };
         // A client that has hung up gets no answer.
         let _ = answer.try_send(response);
     }
-}
-
-/// A label for results; nothing is judged by it.
-fn wall_clock_ms() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .ok()
-        .and_then(|since| u64::try_from(since.as_millis()).ok())
-        .unwrap_or(0)
 }

@@ -1,12 +1,13 @@
-//! Joins planner, runner, store and bus into a running agent. What they do is theirs.
+//! Joins planner, keeper, store and bus into a running agent. What they do is theirs.
 
 use gnomon_agent_core::agent::Setup;
-use gnomon_agent_core::message::FromRunner;
+use gnomon_agent_core::message::FromKeeper;
 use gnomon_agent_core::{Agent, Event, Identity};
+use gnomon_host::HostError;
 use gnomon_schemas::{BootId, Version};
 use gnomon_sigstore::Judge;
 use ring::rand::{SecureRandom, SystemRandom};
-use std::fs;
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
@@ -18,14 +19,16 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
+use crate::cell::local::LocalWorkshop;
 use crate::config::{AgentConfig, Mutual};
 use crate::device::Device;
 use crate::enrol::{EnrolError, Office};
 use crate::frames;
+use crate::keeper::{Keeper, KeeperOptions, WithoutPlanner};
 use crate::planner::Planner;
 use crate::planner::mqtt::{Bus, Way};
 use crate::planner::store::{Store, StoreError};
-use crate::runner::{self, RunnerError};
+use crate::status::{self, PLANNER_SOCKET};
 use crate::tls::FloorClock;
 
 /// It is not earlier than this agent's release (Unix time, ms): 2026-11-01.
@@ -34,7 +37,11 @@ pub(crate) const RELEASED_AT_MS: u64 = 1_793_491_200_000;
 const EVENTS_MAX: usize = 1024;
 /// The first and the longest pause between attempts to reach the place of enrolment.
 const ENROL_PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
-const STORE_FILE: &str = "agent.db";
+/// How long the last results may wait for their acknowledgement when the device is gone.
+const LAST_ACKS: Duration = Duration::from_secs(300);
+pub(crate) const STORE_FILE: &str = "agent.db";
+/// Held by the agent that works in the folder.
+const LOCK_FILE: &str = "lock";
 
 /// Why an agent could not start.
 #[derive(Debug, thiserror::Error)]
@@ -45,9 +52,12 @@ pub enum StartError {
     /// The store.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The runner.
+    /// Another agent.
+    #[error("another agent works in {0}: end it first, or give this one a folder of its own")]
+    InUse(PathBuf),
+    /// The engine.
     #[error(transparent)]
-    Runner(#[from] RunnerError),
+    Engine(#[from] HostError),
     /// The MQTT client's options.
     #[error("the MQTT client: {0}")]
     Mqtt(#[from] rumqttc::ClientBuildError),
@@ -73,14 +83,17 @@ pub struct AgentHandle {
     stop: watch::Sender<bool>,
     planner: JoinHandle<Result<(), StoreError>>,
     store_path: PathBuf,
+    /// Of the data folder, where planner and keeper share a process.
+    lock: Option<File>,
 }
 
 impl AgentHandle {
-    /// Ends the runner, keeps its last results in the outbox, and stops the planner.
+    /// Ends the keeper, keeps its last results in the outbox, and stops the planner.
     ///
     /// # Errors
     /// What the planner ended with.
     pub async fn stop(self) -> Result<(), StoreError> {
+        let _lock = self.lock;
         // The planner may have ended by itself.
         let _ = self.stop.send(true);
         self.planner.await.unwrap_or_else(|error| Err(StoreError::Foreign(error.to_string())))
@@ -103,7 +116,8 @@ impl AgentHandle {
     }
 }
 
-/// Starts an agent on the current tokio runtime, its data in `data`.
+/// Starts an agent on the current tokio runtime, its data in `data`: planner, keeper and
+/// engine in this process.
 ///
 /// # Errors
 /// [`StartError`]; nothing runs then.
@@ -113,33 +127,51 @@ pub fn start(
     device: Box<dyn Device>,
     observer: Option<Sender<Swapped>>,
 ) -> Result<AgentHandle, StartError> {
-    let io = |path: &Path| {
-        let path = path.to_owned();
-        move |error| StartError::Io(path, error)
-    };
-    open_folder(data)?;
+    let io = io_at(data);
+    let lock = lock_folder(data)?;
+    let (planner_end, keeper_end) = UnixStream::pair().map_err(&io)?;
+    let options = KeeperOptions { without_planner: WithoutPlanner::End, realtime: None };
+    let workshop = Arc::new(LocalWorkshop::new()?);
+    let keeper = Keeper::start(config.identity.profile.clone(), device, workshop, options);
+    keeper.and_then(|keeper| keeper.attach(keeper_end)).map_err(&io)?;
+    let mut agent = plan(config, data, planner_end, new_id()?, LAST_ACKS, observer)?;
+    agent.lock = Some(lock);
+    Ok(agent)
+}
+
+/// Starts a planner on the current tokio runtime, for the keeper at the other end of
+/// `stream`, whose start is `session`.
+///
+/// # Errors
+/// [`StartError`]; nothing runs then.
+pub(crate) fn plan(
+    config: AgentConfig,
+    data: &Path,
+    stream: UnixStream,
+    session: BootId,
+    last_acks: Duration,
+    observer: Option<Sender<Swapped>>,
+) -> Result<AgentHandle, StartError> {
+    let io = io_at(data);
     let store_path = data.join(STORE_FILE);
     let store = Store::open(&store_path)?;
-    let boot = new_boot()?;
-
-    let (planner_end, runner_end) = UnixStream::pair().map_err(io(data))?;
+    let boot = new_id()?;
     let (events, from_all) = mpsc::channel(EVENTS_MAX);
-    let from_runner = events.clone();
-    let (runner_alive, runner_gone) = watch::channel(());
-    frames::receiver("planner", planner_end.try_clone().map_err(io(data))?, move |message| {
+    let from_keeper = events.clone();
+    let (keeper_alive, keeper_gone) = watch::channel(());
+    frames::receiver("planner", stream.try_clone().map_err(&io)?, move |message| {
         // Held until the last message is handed over: its end tells the planner.
-        let _alive = &runner_alive;
-        if let (FromRunner::Activated { version, swap_ns, .. }, Some(observer)) =
+        let _alive = &keeper_alive;
+        if let (FromKeeper::Activated { version, swap_ns, .. }, Some(observer)) =
             (&message, &observer)
         {
             // An observer that has left misses nothing that matters here.
             let _ = observer.send(Swapped { version: *version, swap_ns: *swap_ns });
         }
-        from_runner.blocking_send(Event::Runner(message)).is_ok()
+        from_keeper.blocking_send(Event::Keeper(message)).is_ok()
     })
-    .map_err(io(data))?;
-    let to_runner = frames::sender("planner", planner_end).map_err(io(data))?;
-    runner::start(config.identity.profile.clone(), device, runner_end)?;
+    .map_err(&io)?;
+    let to_keeper = frames::sender("planner", stream).map_err(&io)?;
 
     let time_floor_ms = RELEASED_AT_MS.max(store.time_floor_ms()?);
     let clock = Arc::new(FloorClock::new(time_floor_ms));
@@ -151,20 +183,29 @@ pub fn start(
         root: config.root,
         judge: Box::new(Judge),
         boot,
+        session,
         agent_version: env!("CARGO_PKG_VERSION").to_owned(),
         time_floor_ms,
         released_at_ms: RELEASED_AT_MS,
     });
     let (stop, stopped) = watch::channel(false);
     let agent = (agent, config.later_roots);
-    let planner = Planner::new(agent, store, bus, to_runner, from_all, stopped, runner_gone);
+    let planner =
+        Planner::new(agent, store, bus, to_keeper, from_all, stopped, keeper_gone, last_acks);
+    let board = planner.board();
+    status::serve(&data.join(PLANNER_SOCKET), move || Some(board.view())).map_err(&io)?;
     let renewal = renewal.map(tokio::spawn);
     let planner = tokio::spawn(async move {
         let ended = planner.run().await;
         renewal.inspect(JoinHandle::abort);
         ended
     });
-    Ok(AgentHandle { stop, planner, store_path })
+    Ok(AgentHandle { stop, planner, store_path, lock: None })
+}
+
+fn io_at(path: &Path) -> impl Fn(io::Error) -> StartError {
+    let path = path.to_owned();
+    move |error| StartError::Io(path.clone(), error)
 }
 
 type Renewal = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -220,13 +261,28 @@ pub async fn enrol(config: &AgentConfig, data: &Path, token: &str) -> Result<boo
     }
 }
 
+/// Makes the data folder if there is none, and keeps every other agent out of it for as
+/// long as the file that is given is held.
+pub(crate) fn lock_folder(data: &Path) -> Result<File, StartError> {
+    open_folder(data)?;
+    let path = data.join(LOCK_FILE);
+    let io = io_at(&path);
+    let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
+    let file = file.map_err(&io)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(StartError::InUse(data.to_owned())),
+        Err(TryLockError::Error(error)) => Err(io(error)),
+    }
+}
+
 fn open_folder(data: &Path) -> Result<(), StartError> {
     let made = fs::create_dir_all(data)
         .and_then(|()| fs::set_permissions(data, fs::Permissions::from_mode(0o700)));
-    made.map_err(|error| StartError::Io(data.to_owned(), error))
+    made.map_err(io_at(data))
 }
 
-fn new_boot() -> Result<BootId, StartError> {
+pub(crate) fn new_id() -> Result<BootId, StartError> {
     let mut random = [0; 16];
     SystemRandom::new().fill(&mut random).map_err(|_| StartError::Random)?;
     Ok(BootId::from_random(random))

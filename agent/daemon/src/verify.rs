@@ -22,10 +22,10 @@ use gnomon_schemas::{DeviceId, Digest, Reason, Refusal, Version};
 use gnomon_sigstore::{Artifact, BundlePolicy, Judge, verify_bundle};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
+
+use crate::clock::system_ms;
+use crate::files;
 
 /// The largest `trusted_root.json` that is read.
 const SIGSTORE_ROOT_BYTES_MAX: usize = 1024 * 1024;
@@ -253,18 +253,6 @@ fn profile(path: &Path) -> Result<(Profile, Digest)> {
     Ok(Profile::parse(&read(path, PROFILE_BYTES_MAX)?)?)
 }
 
-/// At most one byte over the cap: the verifier then says that it is too large.
 fn read(path: &Path, bytes_max: usize) -> Result<Vec<u8>> {
-    let mut bytes = vec![];
-    let cap = u64::try_from(bytes_max)?.saturating_add(1);
-    File::open(path)
-        .and_then(|file| file.take(cap).read_to_end(&mut bytes))
-        .with_context(|| format!("cannot read {}", path.display()))?;
-    Ok(bytes)
-}
-
-/// The system's clock: there is no store here that would know better.
-fn system_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    files::read_capped(path, bytes_max).with_context(|| format!("cannot read {}", path.display()))
 }

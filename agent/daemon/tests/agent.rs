@@ -12,14 +12,26 @@
 mod agent {
     mod bench;
     mod fixture;
+    mod small_disk;
 
     mod candidates;
     mod config;
     mod frames;
+    mod golden;
+    mod keeper;
     mod offline;
-    mod runner;
+    mod planner;
+    mod planners;
+    mod probation;
+    mod sandbox;
     mod socket;
+    mod states;
     mod store;
+    mod store_faults;
+    mod store_forms;
+    mod store_outbox;
+    mod store_rollback;
     mod swap;
     mod trust;
+    mod year;
 }

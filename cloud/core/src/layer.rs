@@ -5,7 +5,7 @@
 //! module replaces the slot under it as a whole, so that params meant for
 //! another module never leak in. What the values mean is not known here.
 
-use gnomon_schemas::document::{OnExpiry, Slot};
+use gnomon_schemas::document::{GoldenVector, OnExpiry, Slot};
 use gnomon_schemas::ids::{DeviceId, Digest, FunctionName, GroupId, SignalName};
 use gnomon_schemas::limits::HTTP_JSON_BYTES_MAX;
 use gnomon_schemas::profile::NarrowedBounds;
@@ -76,6 +76,28 @@ pub struct PlanForm {
     /// A budget below the profile's.
     #[serde(default)]
     pub budget: Option<BudgetForm>,
+    /// What the active module must return before it is put in control; replaces the list
+    /// below as a whole.
+    #[serde(default)]
+    pub golden: Option<Vec<GoldenVector>>,
+    /// How the active module has to prove itself once it is in control.
+    #[serde(default)]
+    pub probation: Option<ProbationForm>,
+}
+
+/// What a layer says of probation.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ProbationForm {
+    /// Its first ticks in control; 0 for no probation.
+    #[serde(default)]
+    pub ticks: Option<u32>,
+    /// The most of them that may end without usable outputs.
+    #[serde(default)]
+    pub faults_max: Option<u32>,
+    /// The most of them at which an output may lie outside its bounds.
+    #[serde(default)]
+    pub clamps_max: Option<u32>,
 }
 
 /// What a layer says of a slot.

@@ -5,6 +5,7 @@
 
 use anyhow::{Context as _, Result};
 use gnomon_agent::device::{Device, Next, Tick};
+use gnomon_agent::planner::store::Store;
 use gnomon_agent::{AgentConfig, AgentHandle};
 use gnomon_agent_core::Clamped;
 use gnomon_schemas::DeviceId;
@@ -135,6 +136,7 @@ impl Device for Heater {
             function: self.function.clone(),
             number: self.tick,
             at_ms: WORLD_START_MS + self.house.minute() * 60_000,
+            came: self.asked_at,
             inputs: self.readings(),
         })
     }
@@ -189,21 +191,9 @@ impl Member {
     /// Batches that the agent ever appended to its outbox, and those that still
     /// wait: read from the store's file, not asked of the agent.
     pub(super) fn outbox(&self) -> Result<Outbox> {
-        let store = rusqlite::Connection::open_with_flags(
-            self.data.join("agent.db"),
-            rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY,
-        )?;
-        store.busy_timeout(Duration::from_secs(5))?;
-        let appended: Option<i64> = store.query_row(
-            "SELECT max(seq) FROM sqlite_sequence WHERE name = 'outbox'",
-            [],
-            |r| r.get(0),
-        )?;
-        let waiting: i64 = store.query_row("SELECT count(*) FROM outbox", [], |row| row.get(0))?;
-        Ok(Outbox {
-            appended: appended.unwrap_or(0).unsigned_abs(),
-            waiting: waiting.unsigned_abs(),
-        })
+        let status = Store::open_read_only(&self.data.join("agent.db"))?.status()?;
+        let waiting = status.outbox.values().map(|amount| amount.rows).sum();
+        Ok(Outbox { appended: status.appended, waiting })
     }
 }
 

@@ -39,7 +39,7 @@ struct Guest {
     source: Source,
 }
 
-const ALL: [Guest; 5] = [
+const ALL: [Guest; 6] = [
     Guest::new("water-heater-tou", "1.0.0", Source::Rust),
     Guest::new("water-heater-price", "2.0.0", Source::Rust),
     Guest::new(
@@ -52,6 +52,7 @@ const ALL: [Guest; 5] = [
     ),
     Guest::new("water-heater-hot", "1.0.0", Source::Rust),
     Guest::new("smoothed-setpoint", "1.0.0", Source::Rust),
+    Guest::new("smoothed-setpoint-2", "2.0.0", Source::Rust),
 ];
 
 impl Guest {

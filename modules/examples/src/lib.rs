@@ -49,6 +49,12 @@ pub static ALL: &[Example] = &[
         component: SMOOTHED_SETPOINT,
         wit: include_str!("../guests/smoothed-setpoint/wit/setpoint.wit"),
     },
+    Example {
+        name: "smoothed-setpoint-2",
+        language: "Rust",
+        component: SMOOTHED_SETPOINT_2,
+        wit: include_str!("../guests/smoothed-setpoint-2/wit/setpoint.wit"),
+    },
 ];
 
 /// Heats in the off-peak hours of a time-of-use tariff.
@@ -70,3 +76,7 @@ pub static WATER_HEATER_HOT: &[u8] =
 /// Steers a smoothed temperature to a target: a function with memory.
 pub static SMOOTHED_SETPOINT: &[u8] =
     include_bytes!(concat!(env!("OUT_DIR"), "/smoothed-setpoint.wasm"));
+
+/// The same idea with a longer memory: its `migrate` takes the state of the first.
+pub static SMOOTHED_SETPOINT_2: &[u8] =
+    include_bytes!(concat!(env!("OUT_DIR"), "/smoothed-setpoint-2.wasm"));

@@ -8,7 +8,8 @@
 
 use gnomon_examples::native::price;
 use gnomon_host::engine::{MEMORY_BYTES_MAX, WASM_STACK_BYTES, features, pool};
-use gnomon_host::{Admitted, Host, HostOptions};
+use gnomon_host::{Admitted, ArtifactKey, Host, HostOptions};
+use gnomon_schemas::Digest;
 use gnomon_schemas::ids::FunctionName;
 use gnomon_schemas::profile::Profile;
 use gnomon_schemas::value::Values;
@@ -79,15 +80,21 @@ fn print(report: &Json) {
     println!("bare/native {:.0}", evaluation["bare_per_native"].as_f64().unwrap());
     println!("fuel {} memory {} bytes\n", evaluation["fuel"], evaluation["memory_bytes"]);
     println!("admission, median of {ADMISSIONS}: cold is checks, compilation and a trial start;");
-    println!("cached is the same with the compiled form in memory");
-    println!("{:<22} {:>6} {:>10} {:>10}", "module", "bytes", "cold ms", "cached us");
+    println!("cached is the same with the compiled form in memory; learned is the same after");
+    println!("loading the sealed artifact, of so many bytes, in place of compiling");
+    println!(
+        "{:<22} {:>6} {:>10} {:>10} {:>11} {:>9}",
+        "module", "bytes", "cold ms", "cached us", "learned us", "artifact"
+    );
     for module in report["modules"].as_array().unwrap() {
         println!(
-            "{:<22} {:>6} {:>10.2} {:>10.1}",
+            "{:<22} {:>6} {:>10.2} {:>10.1} {:>11.1} {:>9}",
             module["name"].as_str().unwrap(),
-            module["bytes"],
+            module["bytes"].as_u64().unwrap(),
             micros(&module["cold_ns"]) / 1e3,
-            micros(&module["cached_ns"])
+            micros(&module["cached_ns"]),
+            micros(&module["learned_ns"]),
+            module["artifact_bytes"].as_u64().unwrap()
         );
     }
     match &report["agent"] {
@@ -315,19 +322,27 @@ impl Bare {
 }
 
 fn admissions(host: &Host, example: &gnomon_examples::Example) -> Json {
-    let median_ns = |cold: bool| {
+    let (key, module) = (ArtifactKey::from_bytes([0; 32]), Digest::of(example.component));
+    let sealed = host.compile(example.component, &key).unwrap();
+    let median_ns = |cold: bool, learned: bool| {
         let once = |_| {
             if cold {
                 host.forget_compiled();
             }
-            let elapsed = time(|| drop(black_box(admit(host, example.component))));
+            let elapsed = time(|| {
+                if learned {
+                    host.learn(&module, &sealed, &key).unwrap();
+                }
+                drop(black_box(admit(host, example.component)));
+            });
             elapsed.as_nanos() as f64
         };
         Times::of((0..ADMISSIONS).map(once).collect()).quantile(0.5)
     };
     json!({
         "name": example.name, "language": example.language, "bytes": example.component.len(),
-        "cold_ns": median_ns(true), "cached_ns": median_ns(false),
+        "cold_ns": median_ns(true, false), "cached_ns": median_ns(false, false),
+        "learned_ns": median_ns(true, true), "artifact_bytes": sealed.len(),
     })
 }
 

@@ -15,7 +15,7 @@ use wasmtime::component::{Component, ComponentExportIndex, InstancePre};
 use crate::arguments::{Arguments, InputCheck};
 use crate::engine::Host;
 use crate::evaluate::CallState;
-use crate::interface::{EVALUATE, Interface};
+use crate::interface::{EVALUATE, Interface, MIGRATE};
 use crate::shape;
 
 /// Why a module was not admitted.
@@ -94,6 +94,7 @@ pub(crate) struct Inner {
     pub(crate) engine: Engine,
     pub(crate) instance: InstancePre<CallState>,
     pub(crate) evaluate: ComponentExportIndex,
+    pub(crate) migrate: Option<ComponentExportIndex>,
     pub(crate) digest: Digest,
     pub(crate) interface: Interface,
     /// One for each input, in the order of the module's record.
@@ -141,6 +142,7 @@ impl Host {
             engine: self.engine().clone(),
             instance,
             evaluate,
+            migrate: component.get_export_index(None, MIGRATE),
             digest,
             checks,
             interface,

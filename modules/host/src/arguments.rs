@@ -14,6 +14,7 @@ use wasmtime::component::Val;
 use crate::admit::{Admitted, Params};
 use crate::convert::{Field, Plan};
 use crate::interface::Argument;
+use crate::migrate::accept_state;
 
 /// The arguments of one module's calls with its params in place. Each call fills in
 /// the rest of a copy, which the next call uses again: names and lists are made once.
@@ -93,16 +94,12 @@ impl Admitted {
         Ok(())
     }
 
-    /// A state may have been through JSON, where a long integer is a string.
     fn lower_state(&self, plan: &Plan, state: Option<&Values>) -> Result<Val, Refusal> {
         let invalid = |what: String| Refusal::new(Reason::StateInvalid, what);
         let accepted = match (state, &self.0.interface.state) {
-            (Some(state), Some(ty)) => ty.accept(&Value::Record(state.clone())).map_err(invalid)?,
+            (Some(state), Some(ty)) => accept_state(ty, state).map_err(invalid)?,
             _ => Value::Null,
         };
-        if !accepted.is_finite() {
-            return Err(invalid("a number is not finite".into()));
-        }
         plan.lower(&accepted).ok_or_else(|| invalid("it does not fit its type".into()))
     }
 }

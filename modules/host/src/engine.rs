@@ -5,7 +5,7 @@
 
 use gnomon_schemas::Digest;
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 use wasmtime::component::{Component, Linker};
 use wasmtime::{
@@ -67,7 +67,7 @@ impl Host {
             .map_err(|error| HostError(format!("no thread for the deadlines: {error}")))?;
         Ok(Host {
             linker: Linker::new(&engine),
-            digest: Digest::of(engine_description().as_bytes()),
+            digest: digest(),
             compiled: Mutex::default(),
             engine,
         })
@@ -89,27 +89,39 @@ impl Host {
     /// The compiled form of these bytes, from memory if they were compiled before.
     pub(crate) fn compiled(&self, bytes: &[u8]) -> Result<(Digest, Arc<Component>), String> {
         let digest = Digest::of(bytes);
-        // A panic while the lock is held leaves a list that is still whole.
-        let lock = || self.compiled.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, known)) = lock().iter().find(|(known, _)| *known == digest) {
-            return Ok((digest, Arc::clone(known)));
+        if let Some(known) = self.remembered(&digest) {
+            return Ok((digest, known));
         }
         let component = Component::from_binary(&self.engine, bytes)
             .map(Arc::new)
             .map_err(|error| format!("{error:#}"))?;
-        let mut compiled = lock();
+        self.remember(&digest, &component);
+        Ok((digest, component))
+    }
+
+    pub(crate) fn remembered(&self, digest: &Digest) -> Option<Arc<Component>> {
+        let compiled = self.lock_compiled();
+        compiled.iter().find(|(known, _)| known == digest).map(|(_, known)| Arc::clone(known))
+    }
+
+    pub(crate) fn remember(&self, digest: &Digest, component: &Arc<Component>) {
+        let mut compiled = self.lock_compiled();
         // Another thread may have compiled the same meanwhile.
-        compiled.retain(|(known, _)| *known != digest);
+        compiled.retain(|(known, _)| known != digest);
         if compiled.len() == COMPILED_MODULES_MAX {
             compiled.pop_front();
         }
-        compiled.push_back((digest.clone(), Arc::clone(&component)));
-        Ok((digest, component))
+        compiled.push_back((digest.clone(), Arc::clone(component)));
     }
 
     /// Forgets what was compiled; what is admitted stays usable.
     pub fn forget_compiled(&self) {
-        self.compiled.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.lock_compiled().clear();
+    }
+
+    /// A panic while the lock is held leaves a list that is still whole.
+    fn lock_compiled(&self) -> MutexGuard<'_, VecDeque<(Digest, Arc<Component>)>> {
+        self.compiled.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -138,7 +150,9 @@ fn config(options: &HostOptions) -> Config {
         .cranelift_opt_level(OptLevel::Speed)
         .max_wasm_stack(WASM_STACK_BYTES)
         .wasm_backtrace_max_frames(None)
-        .memory_init_cow(true)
+        // Copied, and paid for, at each start: a mapped image is not to be had behind a
+        // runner's walls, and the same start must cost the same fuel everywhere.
+        .memory_init_cow(false)
         .concurrency_support(false)
         .allocation_strategy(InstanceAllocationStrategy::Pooling(pool(options)))
         .memory_reservation(MEMORY_BYTES_MAX as u64)
@@ -169,12 +183,17 @@ pub fn pool(options: &HostOptions) -> PoolingAllocationConfig {
 pub fn engine_description() -> String {
     format!(
         "wasmtime {WASMTIME_VERSION}; fuel on, default operator costs, instantiation apart; \
-         NaN canonicalization on; features {:?}; fresh instance per call; \
+         NaN canonicalization on; features {:?}; fresh instance per call, images copied; \
          stack {WASM_STACK_BYTES}; \
          memory max {MEMORY_BYTES_MAX}; table elements max {TABLE_ELEMENTS_MAX}; \
          outputs and state max {OUTPUT_WEIGHT_BYTES_MAX} each",
         features().iter_names().map(|(name, _)| name).collect::<Vec<_>>()
     )
+}
+
+/// The engine config digest of every host of this release.
+pub fn digest() -> Digest {
+    Digest::of(engine_description().as_bytes())
 }
 
 /// One thread per process moves the epochs of all engines on; it ends with the last of them.

@@ -7,7 +7,7 @@ use gnomon_schemas::limits::STRING_BYTES_MAX;
 use gnomon_schemas::value::{Value, Values};
 use gnomon_schemas::{Reason, Refusal};
 use std::time::{Duration, Instant};
-use wasmtime::component::{Instance, Val};
+use wasmtime::component::{ComponentExportIndex, Instance, Val};
 use wasmtime::{ResourceLimiter, Store, Trap};
 
 use crate::admit::{AdmitError, Admitted, Params};
@@ -117,7 +117,7 @@ impl Admitted {
         };
         let mut store = self.store();
         let (called, fuel) = match self.instantiate(&mut store) {
-            Ok(instance) => self.call(&mut store, &instance, &arguments),
+            Ok(instance) => self.call(&mut store, &instance, self.0.evaluate, &arguments),
             Err(refusal) => (Err(refusal), None),
         };
         params.arguments.give_back(arguments);
@@ -142,7 +142,7 @@ impl Admitted {
         }
     }
 
-    fn store(&self) -> Store<CallState> {
+    pub(crate) fn store(&self) -> Store<CallState> {
         let state = CallState {
             memory_bytes: 0,
             table_bytes: 0,
@@ -159,7 +159,7 @@ impl Admitted {
     }
 
     /// A start function runs under the same fuel as a call, counted apart.
-    fn instantiate(&self, store: &mut Store<CallState>) -> Result<Instance, Refusal> {
+    pub(crate) fn instantiate(&self, store: &mut Store<CallState>) -> Result<Instance, Refusal> {
         refuel(store, self.0.budget.fuel)?;
         let instance = self.0.instance.instantiate(&mut *store);
         let instance = instance.map_err(|error| fault(&error, store.data()))?;
@@ -167,20 +167,21 @@ impl Admitted {
         Ok(instance)
     }
 
-    /// Calls, and says what it cost where that is known.
-    fn call(
+    /// Calls an export, and says what it cost where that is known.
+    pub(crate) fn call(
         &self,
         store: &mut Store<CallState>,
         instance: &Instance,
+        export: ComponentExportIndex,
         arguments: &[Val],
     ) -> (Result<Val, Refusal>, Option<u64>) {
         let budget = self.0.budget.fuel;
         let called = refuel(store, budget).and_then(|()| {
-            let evaluate = instance
-                .get_func(&mut *store, self.0.evaluate)
+            let function = instance
+                .get_func(&mut *store, export)
                 .ok_or_else(|| Refusal::from(AdmitError::MissingExport))?;
             let mut results = [Val::Bool(false)];
-            evaluate
+            function
                 .call(&mut *store, arguments, &mut results)
                 .map_err(|error| fault(&error, store.data()))?;
             let [result] = results;
@@ -214,7 +215,8 @@ impl Admitted {
     }
 }
 
-fn checked_state(state: Option<Value>) -> Result<Values, Refusal> {
+/// A state as it may be kept.
+pub(crate) fn checked_state(state: Option<Value>) -> Result<Values, Refusal> {
     let invalid = |what: &str| Refusal::new(Reason::StateInvalid, what);
     match state {
         Some(state) if state.weight_bytes() > OUTPUT_WEIGHT_BYTES_MAX => {

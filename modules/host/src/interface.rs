@@ -14,8 +14,10 @@ use wasmtime::{Engine, component::Component};
 use crate::admit::AdmitError;
 use crate::convert::{Field, Plan};
 
-/// The one function that a module exports.
+/// The function that a module exports.
 pub const EVALUATE: &str = "evaluate";
+/// What a module with memory may export besides: its state, made of an older one.
+pub const MIGRATE: &str = "migrate";
 /// How deep a value's type may nest.
 const TYPE_DEPTH_MAX: usize = 8;
 /// Types, fields and cases of one value's type, spelled out: a few bytes of shared
@@ -37,9 +39,15 @@ pub struct Interface {
     /// Its explicit memory, a record, if it has one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub state: Option<ValueType>,
+    /// The older state that its `migrate` takes, a record, if it has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub migrate: Option<ValueType>,
     /// The arguments of `evaluate` in their order.
     #[serde(skip)]
     pub(crate) arguments: Vec<Argument>,
+    /// The argument of `migrate`.
+    #[serde(skip)]
+    pub(crate) migrate_plan: Option<Plan>,
 }
 
 /// What one argument of `evaluate` takes, and how it is handed over.
@@ -51,7 +59,7 @@ pub(crate) enum Argument {
 }
 
 impl Interface {
-    /// Reads the interface of a component: no imports, one `evaluate`.
+    /// Reads the interface of a component: no imports, one `evaluate`, perhaps a `migrate`.
     ///
     /// # Errors
     /// [`AdmitError::HasImports`], [`AdmitError::MissingExport`],
@@ -65,10 +73,15 @@ impl Interface {
                 return Err(AdmitError::HasImports(name.to_owned()));
             }
         }
-        match types.get_export(engine, EVALUATE).map(|export| export.ty) {
-            Some(ComponentItem::ComponentFunc(function)) => Interface::of_function(&function),
-            _ => Err(AdmitError::MissingExport),
+        let mut interface = match types.get_export(engine, EVALUATE).map(|export| export.ty) {
+            Some(ComponentItem::ComponentFunc(function)) => Interface::of_function(&function)?,
+            _ => return Err(AdmitError::MissingExport),
+        };
+        if let Some(export) = types.get_export(engine, MIGRATE) {
+            let (old, plan) = old_state(&export.ty, interface.state.as_ref())?;
+            (interface.migrate, interface.migrate_plan) = (Some(old), Some(plan));
         }
+        Ok(interface)
     }
 
     fn of_function(function: &ComponentFunc) -> Result<Interface, AdmitError> {
@@ -104,7 +117,15 @@ impl Interface {
         }
         let Some(inputs) = inputs else { return wrong("`evaluate` takes no inputs record") };
         let outputs = outputs_of(function, state.as_ref())?;
-        Ok(Interface { inputs, params: params.unwrap_or_default(), outputs, state, arguments })
+        Ok(Interface {
+            inputs,
+            params: params.unwrap_or_default(),
+            outputs,
+            state,
+            migrate: None,
+            arguments,
+            migrate_plan: None,
+        })
     }
 
     /// The fields of the inputs in the order of the module's record.
@@ -188,6 +209,36 @@ fn outputs_of(function: &ComponentFunc, state: Option<&ValueType>) -> Result<Fie
         ValueType::Record(fields) => signals(fields),
         _ => Err(wrong()),
     }
+}
+
+/// What `migrate` takes; it must make the state of `evaluate` of it.
+fn old_state(
+    export: &ComponentItem,
+    state: Option<&ValueType>,
+) -> Result<(ValueType, Plan), AdmitError> {
+    let wrong = |what: &str| AdmitError::Interface(format!("`migrate` {what}"));
+    let ComponentItem::ComponentFunc(function) = export else {
+        return Err(wrong("is no function"));
+    };
+    let state = state.ok_or_else(|| wrong("is there, but `evaluate` has no state"))?;
+    let mut params = function.params();
+    let (Some((name, engine_type)), None) = (params.next(), params.next()) else {
+        return Err(wrong("must take one argument, the older state"));
+    };
+    let old = value_type(&format!("migrate.{name}"), &engine_type)?;
+    if !matches!(old, ValueType::Record(_)) {
+        return Err(wrong(&format!("takes {old}: a state is a record")));
+    }
+    let mut results = function.results();
+    let (Some(result), None) = (results.next(), results.next()) else {
+        return Err(wrong("must return the state of `evaluate`"));
+    };
+    let result = value_type("migrate.result", &result)?;
+    if result != *state {
+        return Err(wrong(&format!("returns {result}, the state of `evaluate` is {state}")));
+    }
+    let plan = Plan::of(&engine_type, &old);
+    Ok((old, plan))
 }
 
 fn signals(fields: BTreeMap<String, ValueType>) -> Result<Fields, AdmitError> {

@@ -2,8 +2,8 @@
 //!
 //! The same crate runs on the device, in the cloud and in the simulator: the
 //! same bytes and inputs give the same outputs and the same fuel. In the order
-//! in which a module passes: [`shape`] caps, [`interface`] types, [`admit`],
-//! `arguments`, [`evaluate`].
+//! in which a module passes: [`shape`] caps, [`artifact`] when it was compiled before,
+//! [`interface`] types, [`admit`], `migrate` of its state, `arguments`, [`evaluate`].
 //!
 //! It knows no signature, no network and no actuator: what it returns is a
 //! proposal.
@@ -13,14 +13,18 @@ pub mod engine;
 pub mod manifest;
 pub mod shape;
 
+pub mod artifact;
+
 pub mod convert;
 pub mod interface;
 
 pub mod admit;
 mod arguments;
 pub mod evaluate;
+mod migrate;
 
 pub use admit::{AdmitError, Admitted, Params};
+pub use artifact::{ArtifactError, ArtifactKey};
 pub use engine::{Host, HostError, HostOptions};
 pub use evaluate::{Evaluation, Outputs};
 pub use interface::Interface;

@@ -34,6 +34,9 @@ pub const OPERATORS_MAX: usize = 50_000;
 /// Blocks of one function times the values that each may carry (locals, and the
 /// params and results of the module's widest type): what register allocation grows with.
 pub const BLOCKS_TIMES_LOCALS_MAX: usize = 1_000_000;
+/// Calls of one function times the params and results of the module's widest type: each
+/// call spells them all out, so that a few kilobytes compile to gigabytes.
+pub const CALLS_TIMES_WIDTH_MAX: usize = 100_000;
 /// How deep blocks nest in one function.
 pub const BLOCK_DEPTH_MAX: usize = 200;
 /// Items of one kind (types, imports, exports, globals, segments, aliases), in
@@ -245,7 +248,7 @@ fn check_function(body: &FunctionBody<'_>, widest: usize) -> Result<(), AdmitErr
     }
     too_many("locals of a function", locals as usize, LOCALS_MAX as usize)?;
     let carried = locals as usize + widest + 1;
-    let (mut operators, mut blocks, mut depth) = (0, 0, 0_usize);
+    let (mut operators, mut blocks, mut calls, mut depth) = (0, 0, 0, 0_usize);
     for operator in body.get_operators_reader().map_err(invalid)? {
         operators += 1;
         match operator.map_err(invalid)? {
@@ -256,11 +259,14 @@ fn check_function(body: &FunctionBody<'_>, widest: usize) -> Result<(), AdmitErr
             }
             Operator::End => depth = depth.saturating_sub(1),
             Operator::BrTable { targets } => blocks += targets.len() as usize,
+            Operator::Call { .. } | Operator::CallIndirect { .. } => calls += 1,
             _ => {}
         }
         too_many("operators of a function", operators, OPERATORS_MAX)?;
         let product = blocks * carried;
         too_many("blocks times locals of a function", product, BLOCKS_TIMES_LOCALS_MAX)?;
+        let product = calls * widest;
+        too_many("calls times width of a function", product, CALLS_TIMES_WIDTH_MAX)?;
     }
     Ok(())
 }

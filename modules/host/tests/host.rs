@@ -4,6 +4,8 @@
 
 #[path = "host/abi.rs"]
 mod abi;
+#[path = "host/artifacts.rs"]
+mod artifacts;
 #[path = "host/budgets.rs"]
 mod budgets;
 #[path = "host/engine.rs"]
@@ -20,6 +22,8 @@ mod inputs;
 mod interfaces;
 #[path = "host/manifests.rs"]
 mod manifests;
+#[path = "host/migrate.rs"]
+mod migrate;
 #[path = "host/pool.rs"]
 mod pool;
 #[path = "host/purity.rs"]

@@ -129,7 +129,13 @@ fn plan() -> impl Strategy<Value = FunctionPlan> {
     let slot = || (0..MODULES).prop_map(|n| Slot { module: module(n), params: Values::new() });
     let candidates = proptest::collection::vec(slot(), 0..3);
     (proptest::option::of(slot()), candidates, bounds(), budget()).prop_map(
-        |(active, candidates, bounds, budget)| FunctionPlan { active, candidates, bounds, budget },
+        |(active, candidates, bounds, budget)| FunctionPlan {
+            active,
+            candidates,
+            bounds,
+            budget,
+            ..FunctionPlan::default()
+        },
     )
 }
 

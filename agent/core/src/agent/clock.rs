@@ -10,17 +10,32 @@ use gnomon_schemas::document::OnExpiry;
 use gnomon_schemas::reported::State;
 use gnomon_schemas::{Reason, Refusal};
 
-use super::{AGAIN_AFTER_MS, Again, Agent, Effect, FETCH_TIMEOUT_MS, KEEP_TIME_MS};
-use crate::message::ToRunner;
+use super::{
+    AGAIN_AFTER_MS, Again, Agent, Effect, FETCH_TIMEOUT_MS, KEEP_TIME_MS, KEEPER_TIMEOUT_MS,
+};
+use crate::message::ToKeeper;
 use crate::pending::{Pending, Stage};
 use crate::time::Monotonic;
 
 impl Agent {
     pub(super) fn clock(&mut self, now: Monotonic) -> Vec<Effect> {
-        let late = |p: &Pending| {
-            p.stage == Stage::Fetching && now.0.saturating_sub(p.since.0) >= FETCH_TIMEOUT_MS
+        let waits_ms = |p: &Pending| now.0.saturating_sub(p.since.0);
+        let is_late = |p: &&Pending| match p.stage {
+            // What is missing of it may take as long as the cloud is out of reach.
+            Stage::Fetching if p.restored => {
+                p.missing().is_empty() && waits_ms(p) >= AGAIN_AFTER_MS
+            }
+            Stage::Fetching => waits_ms(p) >= FETCH_TIMEOUT_MS,
+            Stage::Preparing | Stage::Activating => waits_ms(p) >= KEEPER_TIMEOUT_MS,
+            Stage::Persisting => false,
         };
-        if let Some(pending) = self.pending.as_ref().filter(|p| late(p)) {
+        if let Some(pending) = self.pending.as_ref().filter(is_late) {
+            if pending.stage != Stage::Fetching {
+                return self.keeper_is_late(now);
+            }
+            if pending.restored {
+                return self.prepare(now).into_iter().collect();
+            }
             let missing: Vec<String> =
                 pending.missing().iter().map(|digest| digest.short().to_string()).collect();
             let detail = format!("never came: {}", missing.join(", "));
@@ -58,7 +73,7 @@ impl Agent {
         self.state = State::Expired;
         if document.on_expiry == OnExpiry::Default && !self.defaulted {
             self.defaulted = true;
-            return vec![Effect::Runner(Box::new(ToRunner::Defaults))];
+            return vec![Effect::Keeper(Box::new(ToKeeper::Defaults))];
         }
         vec![Effect::Send]
     }

@@ -5,13 +5,16 @@ use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec;
 use alloc::vec::Vec;
-use gnomon_schemas::document::Document;
+use gnomon_schemas::document::{Document, FunctionPlan};
+use gnomon_schemas::ids::FunctionName;
 use gnomon_schemas::reported::{FunctionReport, Reported, ReportedSchema, State};
 use gnomon_schemas::results::{Record, RefusalEvent, Results, ResultsSchema, Summary};
 use gnomon_schemas::verify::Verified;
 use gnomon_schemas::{Digest, Refusal, Version};
 
 use super::{Agent, Effect};
+use crate::event::Append;
+use crate::message::Done;
 use crate::time::Monotonic;
 
 /// The longest sentence that goes with a refusal: it may quote foreign bytes, and
@@ -19,12 +22,20 @@ use crate::time::Monotonic;
 const DETAIL_BYTES_MAX: usize = 1024;
 
 impl Agent {
-    pub(super) fn note_slots(&mut self, document: &Document) {
+    /// What fills each function now. With `keeps_previous`, what was before this has not
+    /// proved itself, and nothing returns to it.
+    pub(super) fn note_slots(
+        &mut self,
+        plans: &BTreeMap<FunctionName, FunctionPlan>,
+        keeps_previous: bool,
+    ) {
         let mut functions = BTreeMap::new();
-        for (name, plan) in &document.functions {
+        for (name, plan) in plans {
             let before = self.functions.remove(name).unwrap_or_default();
             let active = plan.active.as_ref().map(|slot| slot.module.clone());
-            let previous = if before.active == active { before.previous } else { before.active };
+            let is_kept = keeps_previous || before.active == active;
+            let previous = if is_kept { before.previous } else { before.active };
+            let previous = previous.filter(|module| active.as_ref() != Some(module));
             let candidates = plan.candidates.iter().map(|slot| slot.module.clone()).collect();
             let report = FunctionReport { active, previous, candidates, executed: before.executed };
             functions.insert(name.clone(), report);
@@ -40,7 +51,17 @@ impl Agent {
         self.functions = functions;
     }
 
-    pub(super) fn done(&mut self, summaries: Vec<Summary>, records: Vec<Record>) -> Vec<Effect> {
+    /// What fills each function after the device went back by itself.
+    pub(super) fn note_rollback(&mut self) {
+        let plans = self.applied.as_ref().map(|applied| applied.payload().functions.clone());
+        self.note_slots(&plans.unwrap_or_default(), false);
+        // There is nothing before it any more.
+        self.functions.values_mut().for_each(|report| report.previous = None);
+    }
+
+    /// Summaries and records travel apart: in a full outbox, records give way first.
+    pub(super) fn done(&mut self, done: Done) -> Vec<Effect> {
+        let Done { number, summaries, records, states } = done;
         for summary in &summaries {
             let called = summary.evaluations > 0 || !summary.faults.is_empty();
             if let (true, Some(module)) = (called, &summary.module) {
@@ -48,10 +69,21 @@ impl Agent {
                 report.executed.insert(module.clone());
             }
         }
-        let reporting = self.applied.as_ref().map(|document| document.payload().reporting);
+        let reporting = self.applied.as_ref().map(|applied| applied.payload().reporting);
         let bytes_max = reporting.unwrap_or_default().record_bytes_per_day_max;
         let (records, dropped) = self.record_budget.admit(records, bytes_max);
-        vec![self.results(summaries, (records, dropped), vec![]), Effect::Send]
+        let mut batches = vec![];
+        let has_records = !records.is_empty();
+        if !summaries.is_empty() || (dropped > 0 && !has_records) {
+            let dropped = if has_records { 0 } else { dropped };
+            batches.push(self.results(summaries, (vec![], dropped), vec![]));
+        }
+        if has_records {
+            batches.push(self.results(vec![], (records, dropped), vec![]));
+        }
+        self.states.note(&states);
+        let done = Some((self.trial.session().clone(), number));
+        vec![Effect::Append(Box::new(Append { batches, states, done })), Effect::Send]
     }
 
     /// Refuses a document whose signature was valid: the device is not in sync
@@ -71,7 +103,6 @@ impl Agent {
         });
         if is_ours && is_newer {
             self.note_seen(payload);
-            self.refused_newer = true;
             self.state = State::Rejected;
         }
         self.refused_digest = Some(document.digest().clone());
@@ -98,7 +129,9 @@ impl Agent {
         let mut effects = vec![];
         if keep {
             let event = RefusalEvent { at_ms: self.time.lowest_ms(now), version, refusal };
-            effects.push(self.results(vec![], (vec![], 0), vec![event]));
+            let batches = vec![self.results(vec![], (vec![], 0), vec![event])];
+            let append = Append { batches, states: vec![], done: None };
+            effects.push(Effect::Append(Box::new(append)));
             effects.push(self.report(now));
             effects.push(Effect::Send);
         }
@@ -110,9 +143,9 @@ impl Agent {
         summaries: Vec<Summary>,
         (records, dropped_records): (Vec<Record>, u64),
         refusals: Vec<RefusalEvent>,
-    ) -> Effect {
+    ) -> Results {
         self.results_sequence += 1;
-        Effect::Append(Box::new(Results {
+        Results {
             schema: ResultsSchema::V1,
             fleet: self.identity.fleet.clone(),
             device: self.identity.device.clone(),
@@ -123,11 +156,12 @@ impl Agent {
             records,
             refusals,
             dropped_batches: 0,
+            dropped_by_class: BTreeMap::new(),
             dropped_records,
-        }))
+        }
     }
 
-    /// Until the runner has said what it is, the digest of nothing.
+    /// Until the keeper has said what its engine is, the digest of nothing.
     fn engine_digest(&self) -> Digest {
         self.engine.clone().unwrap_or_else(|| Digest::of(b""))
     }
@@ -148,7 +182,8 @@ impl Agent {
             state: self.state,
             seen: self.seen.map(|(_, version)| version),
             applied: self.applied_version(),
-            applied_digest: self.applied.as_ref().map(|document| document.digest().clone()),
+            applied_digest: self.applied.as_ref().map(|applied| applied.digest().clone()),
+            on_probation: self.trial.is_any(),
             refusal: self.refusals.last().cloned(),
             refused: self.refusals.counts().clone(),
             functions: self.functions.clone(),

@@ -4,19 +4,22 @@
 //! How one root may follow another is `schemas`' rule. What the planner does with
 //! documents under a root is the rest of the agent's.
 
+use alloc::borrow::Cow;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::format;
 use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
 use gnomon_schemas::document::{Document, ModuleRef};
+use gnomon_schemas::module::{check_denied, check_release};
+use gnomon_schemas::reported::State;
 use gnomon_schemas::succession::verify_next_root;
 use gnomon_schemas::trust::TrustRoot;
 use gnomon_schemas::{Digest, Reason, Refusal};
 
-use super::{AGAIN_AFTER_MS, Agent, Effect};
-use crate::message::ToRunner;
-use crate::pending::{Pending, Stage};
+use super::{AGAIN_AFTER_MS, Agent, Effect, tell};
+use crate::message::ToKeeper;
+use crate::pending::{Accepted, Pending, Stage};
 use crate::time::{Monotonic, TimeFloor};
 
 /// What the agent remembers of trust roots beside the one in force.
@@ -24,8 +27,8 @@ use crate::time::{Monotonic, TimeFloor};
 pub(super) struct Roots {
     /// On its way into the store.
     coming: Option<TrustRoot>,
-    /// The one under which the stored document was accepted, if an older one.
-    of_stored: Option<TrustRoot>,
+    /// Older ones under which documents were accepted that are still held.
+    old: BTreeMap<u64, TrustRoot>,
     /// The version that was in force once, says the mirror: nothing is taken under less.
     floor: u64,
     /// When the store failed to keep a root.
@@ -35,13 +38,13 @@ pub(super) struct Roots {
 }
 
 impl Agent {
-    /// Takes the stored roots in force, offline, one after the other. `under` is the
-    /// version under which the stored document was accepted.
+    /// Takes the stored roots in force, offline, one after the other. `judges` are the
+    /// versions under which the stored documents were accepted.
     pub(super) fn restore_roots(
         &mut self,
         now: Monotonic,
         stored: &BTreeMap<u64, Vec<u8>>,
-        under: Option<u64>,
+        judges: &[Option<u64>],
         floor: u64,
     ) -> Vec<Effect> {
         self.roots.floor = floor;
@@ -51,8 +54,8 @@ impl Agent {
             if *version <= self.root.version {
                 continue;
             }
-            if under == Some(self.root.version) {
-                self.roots.of_stored = Some(self.root.clone());
+            if judges.contains(&Some(self.root.version)) {
+                self.roots.old.insert(self.root.version, self.root.clone());
             }
             match verify_next_root(envelope, &self.root) {
                 Ok(root) => self.root = root.into_payload(),
@@ -66,15 +69,16 @@ impl Agent {
         effects
     }
 
-    /// The root that judges what the store held. Keys that a later root replaced do
-    /// not stop what was accepted under them; what a later root denies, stops.
-    pub(super) fn root_of_stored(&self) -> TrustRoot {
-        let Some(old) = &self.roots.of_stored else { return self.root.clone() };
-        TrustRoot {
+    /// The root that judges what was accepted under this version of it. Keys that a later
+    /// root replaced do not stop what was accepted under them; what a later root denies,
+    /// stops.
+    pub(super) fn root_at(&self, version: u64) -> Cow<'_, TrustRoot> {
+        let Some(old) = self.roots.old.get(&version) else { return Cow::Borrowed(&self.root) };
+        Cow::Owned(TrustRoot {
             denied: self.root.denied.clone(),
             release_counter_min: self.root.release_counter_min.clone(),
             ..old.clone()
-        }
+        })
     }
 
     /// Whether the device has come back to the trust root that it once had.
@@ -152,11 +156,9 @@ impl Agent {
         if self.ends_times(&root) {
             self.time = TimeFloor::new(self.released_at_ms, now);
         }
-        if self.roots.of_stored.is_none() {
-            self.roots.of_stored = Some(core::mem::replace(&mut self.root, root));
-        } else {
-            self.root = root;
-        }
+        let replaced = core::mem::replace(&mut self.root, root);
+        self.roots.old.insert(replaced.version, replaced);
+        self.forget_old_roots();
         // What was refused under the old root may be right under this one.
         self.refused_digest = None;
         let mut effects = self.stop_recalled(now);
@@ -165,6 +167,14 @@ impl Agent {
         effects.push(Effect::Send);
         effects.extend(self.take_offline_root(now));
         effects
+    }
+
+    /// Only those are kept under which something was accepted that may yet be judged.
+    fn forget_old_roots(&mut self) {
+        let pending = self.pending.as_ref().map(|pending| &pending.accepted);
+        let held = [self.applied.as_ref(), self.previous.as_ref(), pending];
+        let versions: Vec<u64> = held.into_iter().flatten().map(|a| a.trust_version).collect();
+        self.roots.old.retain(|version, _| versions.contains(version));
     }
 
     /// Whether this root ends the word of those who signed times: it raises the epoch,
@@ -176,51 +186,46 @@ impl Agent {
     /// A document that has not begun to act is judged once more, by the new root.
     fn judge_pending_anew(&mut self, now: Monotonic) -> Vec<Effect> {
         self.waiting = None;
-        if let Some(pending) = self.pending.as_mut()
-            && pending.stage == Stage::Preparing
-        {
-            // The runner answers by version alone: what it says of this one must not be
-            // taken for another's, so it is heard first.
-            pending.judge_again = !pending.restored;
+        // What was in force before goes on as it was accepted.
+        let has_begun = |pending: &Pending| match pending.stage {
+            Stage::Fetching => false,
+            Stage::Preparing => pending.restored,
+            Stage::Persisting | Stage::Activating => true,
+        };
+        let Some(pending) = self.pending.take_if(|pending| !has_begun(pending)) else {
             return vec![];
-        }
-        let is_fetching = |pending: &mut Pending| pending.stage == Stage::Fetching;
-        let Some(pending) = self.pending.take_if(is_fetching) else { return vec![] };
+        };
         let mut effects: Vec<Effect> =
             pending.missing().into_iter().map(Effect::ForgetModule).collect();
         if pending.restored {
             effects.extend(self.begin(now, pending));
         } else {
-            effects.extend(self.document(now, pending.envelope));
+            effects.extend(self.document(now, pending.accepted.envelope));
+            effects.extend(self.take_waiting(now));
         }
         effects
     }
 
-    /// The runner has answered for a document that a new root must judge first.
-    pub(super) fn prepared_under_old_root(&mut self, now: Monotonic) -> Option<Vec<Effect>> {
-        let pending = self.pending.take_if(|pending| pending.judge_again)?;
-        let mut effects = self.document(now, pending.envelope);
-        if self.pending.is_none() {
-            effects.extend(self.take_waiting(now));
-        }
-        Some(effects)
-    }
-
-    /// Has the runner stop every module in force that the trust root recalls.
+    /// Has the keeper stop every module that the trust root recalls: in force, or what a
+    /// rollback would put in force.
     pub(super) fn stop_recalled(&mut self, now: Monotonic) -> Vec<Effect> {
-        let Some(applied) = self.applied.as_ref() else { return vec![] };
-        let recalled = recalled(applied.payload(), &self.root);
-        if recalled.is_empty() {
+        let recalled_of = |accepted: Option<&Accepted>| {
+            accepted.map(|a| recalled(a.payload(), &self.root)).unwrap_or_default()
+        };
+        let in_force = recalled_of(self.applied.as_ref());
+        let mut modules = recalled_of(self.previous.as_ref());
+        modules.extend(in_force.iter().cloned());
+        if modules.is_empty() {
             return vec![];
         }
-        let names: Vec<&str> = recalled.iter().map(Digest::short).collect();
-        let detail = format!("in force and recalled: {}", names.join(", "));
-        let refusal = Refusal::new(Reason::ModuleDenied, detail);
-        self.state = gnomon_schemas::reported::State::Rejected;
-        let version = applied.payload().version;
-        let stop = ToRunner::Stop { modules: recalled };
-        let mut effects = vec![Effect::Runner(alloc::boxed::Box::new(stop))];
-        effects.extend(self.refuse(now, Some(version), refusal));
+        let mut effects = vec![tell(ToKeeper::Stop { modules })];
+        if !in_force.is_empty() {
+            let names: Vec<&str> = in_force.iter().map(Digest::short).collect();
+            let detail = format!("in force and recalled: {}", names.join(", "));
+            let refusal = Refusal::new(Reason::ModuleDenied, detail);
+            self.state = State::Rejected;
+            effects.extend(self.refuse(now, self.applied_version(), refusal));
+        }
         effects
     }
 }
@@ -228,11 +233,9 @@ impl Agent {
 /// The modules of a document's slots that this root denies or finds too old.
 fn recalled(document: &Document, root: &TrustRoot) -> BTreeSet<Digest> {
     let is_recalled = |digest: &Digest| {
-        let too_old = |listed: &ModuleRef| {
-            let min = root.release_counter_min.get(&listed.name);
-            min.is_some_and(|&min| listed.release_counter < min)
-        };
-        root.denied.contains(digest) || document.modules.get(digest).is_some_and(too_old)
+        let is_old =
+            |listed: &ModuleRef| check_release(&listed.name, listed.release_counter, root).is_err();
+        check_denied(digest, root).is_err() || document.modules.get(digest).is_some_and(is_old)
     };
     let slots = document.functions.values().flat_map(|plan| plan.slots());
     slots.map(|slot| slot.module.clone()).filter(is_recalled).collect()

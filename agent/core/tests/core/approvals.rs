@@ -1,7 +1,8 @@
 //! Two signatures for new code: what a document brings or loosens must lie within
 //! what an approver has signed; config alone is the director's.
 
-use super::fixture::{Bench, Fleet, Signer, reasons, seal_by, setpoint, version};
+use super::bench::{Bench, reasons};
+use super::fixture::{Fleet, Signer, seal_by, setpoint, version};
 use gnomon_agent_core::Event;
 use gnomon_schemas::approval::Approval;
 use gnomon_schemas::document::{Document, OnExpiry, Slot};

@@ -285,6 +285,20 @@ fn bounds_beyond_what_the_type_can_hold_end_where_the_type_ends() {
 }
 
 #[test]
+fn an_integer_that_is_no_double_is_not_rounded_into_its_bounds() {
+    let two_to_53 = 9_007_199_254_740_992_i64;
+    let output = json!({"type": "s64", "default": 0,
+                        "bounds": {"min": -9_007_199_254_740_992.0, "max": 9_007_199_254_740_992.0}});
+    let mut guard = guard(&profile(&output, &json!([])), None);
+    for (proposal, range) in [(0, 0), (1, 1), (2, 1)] {
+        let proposal = Value::Int((two_to_53 + proposal).into());
+        let clamped = guard.actuate(Some(&values("out", proposal)), &Values::new());
+        assert_eq!(clamped.values(), &values("out", Value::Int(two_to_53.into())));
+        assert_eq!(clamped.changed().get(&out()).map_or(0, |counts| counts.range), range);
+    }
+}
+
+#[test]
 fn a_single_precision_output_is_never_rounded_out_of_its_bounds() {
     let output = json!({"type": "f32", "default": 0, "bounds": {"min": -0.1, "max": 0.1}});
     let mut guard = guard(&profile(&output, &json!([])), None);

@@ -1,10 +1,10 @@
-//! Fleets, keys, signed documents, and a bench that plays a faultless shell.
-//! It defaults everything and judges nothing.
+//! Fleets, keys, signed documents, and what keeper and store say of them. It defaults
+//! everything and judges nothing.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use gnomon_agent_core::agent::{Setup, Transaction};
-use gnomon_agent_core::message::{FromRunner, ToRunner};
-use gnomon_agent_core::{Agent, Effect, Event, Floor, Identity, Monotonic, Stored};
+use gnomon_agent_core::agent::Setup;
+use gnomon_agent_core::message::{FromKeeper, RolledBack};
+use gnomon_agent_core::{Agent, Event, Identity};
 use gnomon_schemas::approval::{Approval, ApprovalSchema, Grant};
 use gnomon_schemas::document::{
     Document, DocumentSchema, FunctionPlan, InlineBytes, ModuleRef, OnExpiry, Reporting, Slot,
@@ -13,12 +13,10 @@ use gnomon_schemas::envelope::{Envelope, Payload, Sign};
 use gnomon_schemas::keys::PublicKey;
 use gnomon_schemas::module::{KeySignatures, ModuleEvidence};
 use gnomon_schemas::profile::Profile;
-use gnomon_schemas::reported::{Reported, State};
-use gnomon_schemas::results::RefusalEvent;
 use gnomon_schemas::trust::{Proof, Publisher, Role, Roles, TrustRoot, TrustRootSchema};
 use gnomon_schemas::value::Values;
 use gnomon_schemas::verify::{Verified, verify};
-use gnomon_schemas::{BootId, Digest, FunctionName, Reason, Version};
+use gnomon_schemas::{BootId, Digest, FunctionName, Reason, Refusal, Version};
 use proptest::test_runner::{Config, FileFailurePersistence};
 use ring::rand::SystemRandom;
 use ring::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair};
@@ -218,44 +216,84 @@ impl Fleet {
         verify(&self.seal_document(document), &self.root.roles.director).unwrap()
     }
 
-    /// As [`Fleet::bench_from`], of a device whose firmware has the first root of all.
-    pub fn bench_with_first_root(&self, stored: Stored) -> Bench {
-        self.bench_of(self.first_root.clone(), stored)
+    /// The digest of the payload that is sealed for this document.
+    pub fn digest(&self, document: &Document) -> Digest {
+        Digest::of(&serde_json::to_vec(&self.approved(document)).unwrap())
+    }
+
+    /// The keeper says its first word, and what it has given up.
+    pub fn started(&self, rolled_back: Option<RolledBack>) -> Event {
+        Event::Keeper(FromKeeper::Started { engine: Digest::of(b"engine"), rolled_back })
+    }
+
+    /// The keeper has given a document up; in force again is another, or the defaults.
+    pub fn gone_back(&self, from: &Document, to: Option<&Document>) -> RolledBack {
+        let refusal = Refusal::new(Reason::ProbationFailed, "3 faults, in 5 ticks");
+        RolledBack { from: self.digest(from), to: to.map(|to| self.digest(to)), refusal }
+    }
+
+    /// The same as it is said to a planner that is there.
+    pub fn rolled_back(&self, from: &Document, to: Option<&Document>) -> Event {
+        Event::Keeper(FromKeeper::RolledBack(self.gone_back(from, to)))
+    }
+
+    /// The document in force does well.
+    pub fn healthy(&self, document: &Document) -> Event {
+        Event::Keeper(FromKeeper::Healthy { document: self.digest(document) })
+    }
+
+    /// The document in force has proved itself.
+    pub fn proven(&self, document: &Document) -> Event {
+        Event::Keeper(FromKeeper::Proven { document: self.digest(document) })
+    }
+
+    /// The keeper has admitted it.
+    pub fn prepared(&self, document: &Document) -> Event {
+        prepared(&self.digest(document), Ok(()))
+    }
+
+    /// The keeper has not.
+    pub fn not_prepared(&self, document: &Document, refusal: Refusal) -> Event {
+        prepared(&self.digest(document), Err(refusal))
+    }
+
+    /// The store has kept it.
+    pub fn persisted(&self, document: &Document) -> Event {
+        Event::Persisted(self.digest(document), Ok(()))
+    }
+
+    /// The store has not.
+    pub fn not_persisted(&self, document: &Document) -> Event {
+        Event::Persisted(self.digest(document), Err("disk full".into()))
+    }
+
+    /// The keeper has put it in force.
+    pub fn activated(&self, document: &Document) -> Event {
+        activated(&self.digest(document), document.version)
     }
 
     pub fn agent(&self) -> Agent {
-        self.agent_under(self.root.clone())
+        self.agent_of(&self.root, &session(1))
     }
 
-    fn agent_under(&self, root: TrustRoot) -> Agent {
+    /// An agent under this root, planning for this start of the keeper.
+    pub fn agent_of(&self, root: &TrustRoot, session: &BootId) -> Agent {
         Agent::new(Setup {
             identity: self.identity.clone(),
-            root,
+            root: root.clone(),
             judge: Box::new(KeySignatures),
             boot: BootId::from_random([7; 16]),
+            session: session.clone(),
             agent_version: "0.0.0".into(),
             time_floor_ms: NOW_MS,
             released_at_ms: NOW_MS,
         })
     }
+}
 
-    /// A bench whose agent has started with an empty store.
-    pub fn bench(&self) -> Bench {
-        self.bench_from(Stored::default())
-    }
-
-    /// A bench whose agent has started with this store.
-    pub fn bench_from(&self, stored: Stored) -> Bench {
-        self.bench_of(self.root.clone(), stored)
-    }
-
-    fn bench_of(&self, root: TrustRoot, stored: Stored) -> Bench {
-        let agent = self.agent_under(root);
-        let kept = Stored { roots: stored.roots.clone(), ..Stored::default() };
-        let mut bench = Bench { agent, now: Monotonic(0), stored: kept, started: vec![] };
-        bench.started = bench.run(Event::Started(stored));
-        bench
-    }
+/// The start of a keeper.
+pub fn session(number: u8) -> BootId {
+    BootId::from_random([100 + number; 16])
 }
 
 pub fn seal_by<P: Payload + Serialize>(signer: &Signer, payload: &P) -> Vec<u8> {
@@ -273,140 +311,11 @@ pub fn seal_by_all<P: Payload + Serialize>(signers: &[&Signer], payload: &P) -> 
     serde_json::to_vec(&Envelope::seal::<P>(&bytes, &signers)).unwrap()
 }
 
-/// An agent and a shell that does at once, and without fault, what it is told.
-pub struct Bench {
-    pub agent: Agent,
-    pub now: Monotonic,
-    /// What the shell's store holds.
-    pub stored: Stored,
-    /// The effects of the start.
-    pub started: Vec<Effect>,
+pub fn prepared(document: &Digest, outcome: Result<(), Refusal>) -> Event {
+    Event::Keeper(FromKeeper::Prepared { document: document.clone(), outcome })
 }
 
-impl Bench {
-    /// One event, and what it leads to at once.
-    pub fn hear(&mut self, event: Event) -> Vec<Effect> {
-        self.agent.apply(self.now, event)
-    }
-
-    /// One event, and all that follows when runner and store do as they are told.
-    pub fn run(&mut self, event: Event) -> Vec<Effect> {
-        let mut all = vec![];
-        let mut events = vec![event];
-        while let Some(event) = (!events.is_empty()).then(|| events.remove(0)) {
-            for effect in self.hear(event) {
-                match &effect {
-                    Effect::Persist(change) => {
-                        self.keep(change);
-                        events.push(Event::Persisted(change.floor.version, Ok(())));
-                    }
-                    Effect::PersistRoot { version, envelope, .. } => {
-                        self.stored.roots.insert(*version, envelope.clone());
-                        self.stored.mirror.trust_version = *version;
-                        events.push(Event::RootPersisted(*version, Ok(())));
-                    }
-                    Effect::Runner(message) => events.extend(answer(message)),
-                    _ => {}
-                }
-                all.push(effect);
-            }
-        }
-        all
-    }
-
-    pub fn run_document(&mut self, fleet: &Fleet, document: &Document) -> Vec<Effect> {
-        self.run(Event::Document(fleet.seal_document(document)))
-    }
-
-    fn keep(&mut self, change: &Transaction) {
-        self.stored.floor = Some(change.floor.clone());
-        self.stored.mirror.floor = Some(change.floor.clone());
-        self.stored.envelope = Some(change.envelope.clone());
-        self.stored.modules = change
-            .modules
-            .iter()
-            .map(|(digest, bytes)| (digest.clone(), bytes.0.clone()))
-            .collect();
-    }
-
-    /// What the agent would report now.
-    pub fn reported(&mut self) -> Reported {
-        let effects = self.hear(Event::Connected);
-        reports(&effects).pop().unwrap()
-    }
-
-    pub fn state(&mut self) -> (State, Option<Version>) {
-        let reported = self.reported();
-        (reported.state, reported.applied)
-    }
-}
-
-fn answer(message: &ToRunner) -> Option<Event> {
-    let answer = match message {
-        ToRunner::Prepare { document, .. } => {
-            FromRunner::Prepared { version: document.version, outcome: Ok(()) }
-        }
-        ToRunner::Activate { version } => activated(*version),
-        ToRunner::Defaults | ToRunner::Stop { .. } => return None,
-    };
-    Some(Event::Runner(answer))
-}
-
-pub fn activated(version: Version) -> FromRunner {
-    FromRunner::Activated { version, swap_ns: 1, from_tick: BTreeMap::new() }
-}
-
-/// The effects in a word or two each.
-pub fn names(effects: &[Effect]) -> Vec<String> {
-    effects.iter().map(name).collect()
-}
-
-fn name(effect: &Effect) -> String {
-    match effect {
-        Effect::FetchModule(_) => "fetch".into(),
-        Effect::ForgetModule(_) => "forget".into(),
-        Effect::Runner(message) => match message.as_ref() {
-            ToRunner::Prepare { document, .. } => format!("prepare {}", document.version),
-            ToRunner::Activate { version } => format!("activate {version}"),
-            ToRunner::Defaults => "defaults".into(),
-            ToRunner::Stop { modules } => format!("stop {}", modules.len()),
-        },
-        Effect::Persist(change) => format!("persist {}", change.floor.version),
-        Effect::FetchRoot(version) => format!("fetch root {version}"),
-        Effect::PersistRoot { version, .. } => format!("persist root {version}"),
-        Effect::FetchDocument => "fetch document".into(),
-        Effect::KeepTime(_) => "keep time".into(),
-        Effect::Report(reported) => format!("report {:?}", reported.state),
-        Effect::Append(_) => "append".into(),
-        Effect::Delete(..) => "delete".into(),
-        Effect::Send => "send".into(),
-    }
-}
-
-pub fn reports(effects: &[Effect]) -> Vec<Reported> {
-    let reports = effects.iter().filter_map(|effect| match effect {
-        Effect::Report(reported) => Some(reported.as_ref().clone()),
-        _ => None,
-    });
-    reports.collect()
-}
-
-/// Every refusal that these effects keep for the cloud.
-pub fn refused(effects: &[Effect]) -> Vec<RefusalEvent> {
-    let batches = effects.iter().filter_map(|effect| match effect {
-        Effect::Append(results) => Some(results.refusals.clone()),
-        _ => None,
-    });
-    batches.flatten().collect()
-}
-
-pub fn reasons(effects: &[Effect]) -> Vec<Reason> {
-    refused(effects).into_iter().map(|event| event.refusal.reason).collect()
-}
-
-pub fn floor(effects: &[Effect]) -> Option<Floor> {
-    effects.iter().rev().find_map(|effect| match effect {
-        Effect::Persist(change) => Some(change.floor.clone()),
-        _ => None,
-    })
+pub fn activated(document: &Digest, version: Version) -> Event {
+    let (document, from_tick) = (document.clone(), BTreeMap::new());
+    Event::Keeper(FromKeeper::Activated { document, version, swap_ns: 1, from_tick })
 }

@@ -2,7 +2,7 @@
 //! what was signed.
 
 use gnomon_agent_core::agent::FETCH_TIMEOUT_MS;
-use gnomon_agent_core::message::ToRunner;
+use gnomon_agent_core::message::ToKeeper;
 use gnomon_agent_core::{Effect, Event, Monotonic};
 use gnomon_schemas::document::Document;
 use gnomon_schemas::limits::MODULE_BYTES_MAX;
@@ -11,7 +11,8 @@ use gnomon_schemas::reported::State;
 use gnomon_schemas::trust::Proof;
 use gnomon_schemas::{Digest, Reason};
 
-use super::fixture::{Fleet, Signer, names, reasons, setpoint, version};
+use super::bench::{names, reasons};
+use super::fixture::{Fleet, Signer, setpoint, version};
 
 const MODULE: &[u8] = b"module";
 
@@ -33,13 +34,13 @@ fn a_module_that_is_not_inline_is_fetched_once_and_then_left() {
 }
 
 #[test]
-fn the_runner_and_the_store_get_the_very_bytes() {
+fn the_keeper_and_the_store_get_the_very_bytes() {
     let fleet = Fleet::new();
     let mut bench = fleet.bench();
     let effects = bench.run_document(&fleet, &fleet.document_inline(1, MODULE));
-    let Some(Effect::Runner(message)) = effects.first() else { panic!("{effects:?}") };
-    let ToRunner::Prepare { modules, .. } = message.as_ref() else { panic!("{message:?}") };
-    assert_eq!(modules[&Digest::of(MODULE)].0, MODULE);
+    let Some(Effect::Keeper(message)) = effects.first() else { panic!("{effects:?}") };
+    let ToKeeper::Prepare(prepare) = message.as_ref() else { panic!("{message:?}") };
+    assert_eq!(prepare.modules[&Digest::of(MODULE)].0, MODULE);
     assert_eq!(bench.stored.modules[&Digest::of(MODULE)], MODULE);
 }
 

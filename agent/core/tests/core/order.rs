@@ -1,16 +1,12 @@
 //! In which order a document comes into force, and what may not cut in.
 
 use gnomon_agent_core::agent::AGAIN_AFTER_MS;
-use gnomon_agent_core::message::FromRunner;
 use gnomon_agent_core::{Effect, Event, Monotonic};
 use gnomon_schemas::reported::State;
 use gnomon_schemas::{Reason, Refusal};
 
-use super::fixture::{Fleet, activated, floor, names, reasons, version};
-
-fn prepared(number: u64, outcome: Result<(), Refusal>) -> Event {
-    Event::Runner(FromRunner::Prepared { version: version(number), outcome })
-}
+use super::bench::{floor, names, reasons};
+use super::fixture::{Fleet, version};
 
 #[test]
 fn the_happy_path_prepares_persists_activates_and_reports_in_this_order() {
@@ -40,22 +36,39 @@ fn the_same_document_again_does_nothing() {
 fn nothing_is_activated_before_its_own_floor_is_durable() {
     let fleet = Fleet::new();
     let mut bench = fleet.bench();
-    bench.hear(Event::Document(fleet.seal_document(&fleet.document(2))));
+    let (other, document) = (fleet.document(1), fleet.document(2));
+    bench.hear(Event::Document(fleet.seal_document(&document)));
     for early in [
-        Event::Persisted(version(2), Ok(())),
-        Event::Runner(activated(version(2))),
-        prepared(1, Ok(())),
-        Event::Persisted(version(1), Ok(())),
+        fleet.persisted(&document),
+        fleet.activated(&document),
+        fleet.prepared(&other),
+        fleet.persisted(&other),
     ] {
         assert_eq!(bench.hear(early), []);
     }
-    assert_eq!(names(&bench.hear(prepared(2, Ok(())))), ["persist 2"]);
-    assert_eq!(bench.hear(Event::Persisted(version(1), Ok(()))), [], "another version's");
-    assert_eq!(bench.hear(Event::Runner(activated(version(2)))), [], "not asked for yet");
+    assert_eq!(names(&bench.hear(fleet.prepared(&document))), ["persist 2"]);
+    assert_eq!(bench.hear(fleet.persisted(&other)), [], "another document's");
+    assert_eq!(bench.hear(fleet.activated(&document)), [], "not asked for yet");
     assert_eq!(bench.agent.applied_version(), None);
-    assert_eq!(names(&bench.hear(Event::Persisted(version(2), Ok(())))), ["activate 2"]);
-    let effects = bench.hear(Event::Runner(activated(version(2))));
-    assert_eq!(names(&effects), ["report InSync"]);
+    assert_eq!(names(&bench.hear(fleet.persisted(&document))), ["activate 2"]);
+    assert_eq!(bench.hear(fleet.activated(&other)), [], "another document's");
+    assert_eq!(names(&bench.hear(fleet.activated(&document))), ["report InSync"]);
+}
+
+#[test]
+fn an_answer_for_another_document_of_the_same_version_is_not_taken() {
+    let fleet = Fleet::new();
+    let mut bench = fleet.bench();
+    let document = fleet.document(2);
+    let mut namesake = document.clone();
+    namesake.issued_at_ms += 1;
+    bench.hear(Event::Document(fleet.seal_document(&document)));
+    assert_eq!(bench.hear(fleet.prepared(&namesake)), []);
+    bench.hear(fleet.prepared(&document));
+    assert_eq!(bench.hear(fleet.persisted(&namesake)), []);
+    bench.hear(fleet.persisted(&document));
+    assert_eq!(bench.hear(fleet.activated(&namesake)), []);
+    assert_eq!(bench.agent.applied_version(), None);
 }
 
 #[test]
@@ -87,8 +100,9 @@ fn an_older_document_never_takes_the_place_of_a_newer_one_on_its_way() {
 fn a_document_that_comes_during_persisting_waits_and_is_taken_afterwards() {
     let fleet = Fleet::new();
     let mut bench = fleet.bench();
-    bench.hear(Event::Document(fleet.seal_document(&fleet.document(1))));
-    bench.hear(prepared(1, Ok(())));
+    let first = fleet.document(1);
+    bench.hear(Event::Document(fleet.seal_document(&first)));
+    bench.hear(fleet.prepared(&first));
     for number in [2, 3] {
         let newer = Event::Document(fleet.seal_document(&fleet.document(number)));
         assert_eq!(bench.hear(newer), [], "{number} waits");
@@ -101,7 +115,7 @@ fn a_document_that_comes_during_persisting_waits_and_is_taken_afterwards() {
     let effects = bench.hear(Event::Document(fleet.seal_document(&other)));
     assert_eq!(reasons(&effects), [Reason::Rollback]);
 
-    let effects = bench.run(Event::Persisted(version(1), Ok(())));
+    let effects = bench.run(fleet.persisted(&first));
     let expected = [
         "activate 1",
         "report InSync",
@@ -118,10 +132,11 @@ fn a_document_that_comes_during_persisting_waits_and_is_taken_afterwards() {
 fn a_waiting_document_is_taken_after_the_one_before_it_failed() {
     let fleet = Fleet::new();
     let mut bench = fleet.bench();
-    bench.hear(Event::Document(fleet.seal_document(&fleet.document(1))));
-    bench.hear(prepared(1, Ok(())));
+    let first = fleet.document(1);
+    bench.hear(Event::Document(fleet.seal_document(&first)));
+    bench.hear(fleet.prepared(&first));
     bench.hear(Event::Document(fleet.seal_document(&fleet.document(2))));
-    let effects = bench.run(Event::Persisted(version(1), Err("disk full".into())));
+    let effects = bench.run(fleet.not_persisted(&first));
     assert_eq!(reasons(&effects), [Reason::StoreFailed]);
     assert_eq!(bench.state(), (State::InSync, Some(version(2))));
 }
@@ -131,10 +146,11 @@ fn a_module_that_is_not_admitted_leaves_what_runs_and_says_why() {
     let fleet = Fleet::new();
     let mut bench = fleet.bench();
     bench.run_document(&fleet, &fleet.document(1));
-    let envelope = fleet.seal_document(&fleet.document(2));
+    let second = fleet.document(2);
+    let envelope = fleet.seal_document(&second);
     bench.hear(Event::Document(envelope.clone()));
     let refusal = Refusal::new(Reason::HasImports, "imports `env`");
-    let effects = bench.hear(prepared(2, Err(refusal)));
+    let effects = bench.hear(fleet.not_prepared(&second, refusal));
     assert_eq!(reasons(&effects), [Reason::HasImports]);
     assert!(!names(&effects).iter().any(|name| name.starts_with("activate")));
     let reported = bench.reported();
@@ -149,10 +165,11 @@ fn a_module_that_is_not_admitted_leaves_what_runs_and_says_why() {
 fn a_store_failure_rejects_and_the_next_delivery_tries_again() {
     let fleet = Fleet::new();
     let mut bench = fleet.bench();
-    let envelope = fleet.seal_document(&fleet.document(1));
+    let document = fleet.document(1);
+    let envelope = fleet.seal_document(&document);
     bench.hear(Event::Document(envelope.clone()));
-    bench.hear(prepared(1, Ok(())));
-    let effects = bench.hear(Event::Persisted(version(1), Err("disk full".into())));
+    bench.hear(fleet.prepared(&document));
+    let effects = bench.hear(fleet.not_persisted(&document));
     assert_eq!(reasons(&effects), [Reason::StoreFailed]);
     assert_eq!(bench.state(), (State::Rejected, None));
     bench.run(Event::Document(envelope));
@@ -163,9 +180,10 @@ fn a_store_failure_rejects_and_the_next_delivery_tries_again() {
 fn what_was_not_the_documents_fault_is_tried_again_by_itself_after_a_while() {
     let fleet = Fleet::new();
     let mut bench = fleet.bench();
-    bench.hear(Event::Document(fleet.seal_document(&fleet.document(1))));
-    bench.hear(prepared(1, Ok(())));
-    bench.hear(Event::Persisted(version(1), Err("disk full".into())));
+    let document = fleet.document(1);
+    bench.hear(Event::Document(fleet.seal_document(&document)));
+    bench.hear(fleet.prepared(&document));
+    bench.hear(fleet.not_persisted(&document));
     bench.now = Monotonic(AGAIN_AFTER_MS - 1);
     bench.run(Event::Clock);
     assert_eq!(bench.state(), (State::Rejected, None), "not at once");
@@ -178,12 +196,13 @@ fn what_was_not_the_documents_fault_is_tried_again_by_itself_after_a_while() {
 fn a_newer_document_refused_on_the_way_leaves_the_device_rejected() {
     let fleet = Fleet::new();
     let mut bench = fleet.bench();
-    bench.hear(Event::Document(fleet.seal_document(&fleet.document(1))));
+    let document = fleet.document(1);
+    bench.hear(Event::Document(fleet.seal_document(&document)));
     let mut expired = fleet.document(2);
     expired.expires_at_ms = 1;
     let effects = bench.hear(Event::Document(fleet.seal_document(&expired)));
     assert_eq!(reasons(&effects), [Reason::Expired]);
-    let effects = bench.run(prepared(1, Ok(())));
+    let effects = bench.run(fleet.prepared(&document));
     assert_eq!(names(&effects), ["persist 1", "activate 1", "report Rejected"]);
     assert_eq!(bench.state(), (State::Rejected, Some(version(1))));
 }
@@ -191,10 +210,10 @@ fn a_newer_document_refused_on_the_way_leaves_the_device_rejected() {
 #[test]
 fn a_document_of_another_epoch_with_the_same_version_waits_for_its_own_answer() {
     let mut fleet = Fleet::new();
-    let old = fleet.seal_document(&fleet.document(1));
+    let first = fleet.document(1);
     let stored = {
         let mut bench = fleet.bench();
-        bench.run(Event::Document(old));
+        bench.run_document(&fleet, &first);
         bench.stored
     };
     fleet.root.epoch = 2;
@@ -204,9 +223,10 @@ fn a_document_of_another_epoch_with_the_same_version_waits_for_its_own_answer() 
     let mut recovered = fleet.document(1);
     recovered.epoch = 2;
     let effects = agent.apply(now, Event::Document(fleet.seal_document(&recovered)));
-    assert_eq!(effects, [], "the runner's next answer is for the first of epoch 1");
-    agent.apply(now, prepared(1, Ok(())));
-    let effects = agent.apply(now, Event::Runner(activated(version(1))));
+    assert_eq!(effects, [], "what was in force is put in force first");
+    assert_eq!(agent.apply(now, fleet.prepared(&recovered)), [], "nobody has asked for it");
+    agent.apply(now, fleet.prepared(&first));
+    let effects = agent.apply(now, fleet.activated(&first));
     assert!(matches!(effects.last(), Some(Effect::Report(_))));
     assert!(names(&effects).contains(&"prepare 1".into()), "{:?}", names(&effects));
 }

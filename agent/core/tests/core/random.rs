@@ -1,6 +1,6 @@
 //! The state machine under any sequence of events, sensible or not.
 
-use gnomon_agent_core::message::FromRunner;
+use gnomon_agent_core::message::{FromKeeper, RolledBack, ToKeeper};
 use gnomon_agent_core::{Effect, Event, Floor, Monotonic};
 use gnomon_schemas::profile::NarrowedBounds;
 use gnomon_schemas::reported::State;
@@ -10,9 +10,8 @@ use proptest::strategy::ValueTree;
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
-use super::fixture::{
-    Bench, Fleet, activated, cases, names, reasons, refused, reports, seal_by, setpoint, version,
-};
+use super::bench::{Bench, digest_of, names, reasons, refused, reports};
+use super::fixture::{Fleet, activated, cases, prepared, seal_by, setpoint, version};
 
 const MODULE: &[u8] = b"the module of version 4";
 
@@ -21,10 +20,18 @@ struct Mail {
     fleet: Fleet,
     /// Versions 1 to 6; the fourth needs a module that must be fetched.
     good: Vec<Vec<u8>>,
+    /// The digests of their payloads.
+    digests: Vec<Digest>,
     /// Signed, for this device, newer than all of those, and each refused.
     bad: Vec<Vec<u8>>,
     /// Not signed by the director, or not an envelope at all.
     garbage: Vec<Vec<u8>>,
+}
+
+impl Mail {
+    fn digest(&self, number: u64) -> &Digest {
+        &self.digests[usize::try_from(number).unwrap() - 1]
+    }
 }
 
 static MAIL: LazyLock<Mail> = LazyLock::new(|| {
@@ -33,7 +40,9 @@ static MAIL: LazyLock<Mail> = LazyLock::new(|| {
         4 => fleet.document_with(4, MODULE),
         _ => fleet.document_inline(number, format!("module {number}").as_bytes()),
     };
-    let good: Vec<_> = (1..=6).map(|number| fleet.seal_document(&document(number))).collect();
+    let documents: Vec<_> = (1..=6).map(document).collect();
+    let good: Vec<_> = documents.iter().map(|document| fleet.seal_document(document)).collect();
+    let digests = documents.iter().map(|document| fleet.digest(document)).collect();
     let mut expired = fleet.document(50);
     expired.expires_at_ms = 1;
     let mut widened = document(51);
@@ -56,7 +65,7 @@ static MAIL: LazyLock<Mail> = LazyLock::new(|| {
         forged,
         vec![b'['; 300_000],
     ];
-    Mail { good, bad: bad.to_vec(), garbage, fleet }
+    Mail { good, digests, bad: bad.to_vec(), garbage, fleet }
 });
 
 #[derive(Debug, Clone)]
@@ -130,14 +139,15 @@ impl Model {
 
     fn event_of(&self, step: &Step) -> Option<Event> {
         let refusal = || Refusal::new(Reason::CompileFailed, "no");
+        let mail = &*MAIL;
         let prepared = |number: u64, ok: bool| {
-            let outcome = if ok { Ok(()) } else { Err(refusal()) };
-            Event::Runner(FromRunner::Prepared { version: version(number), outcome })
+            prepared(mail.digest(number), if ok { Ok(()) } else { Err(refusal()) })
         };
         let persisted = |number: u64, ok: bool| {
-            Event::Persisted(version(number), if ok { Ok(()) } else { Err("full".into()) })
+            let outcome = if ok { Ok(()) } else { Err("full".into()) };
+            Event::Persisted(mail.digest(number).clone(), outcome)
         };
-        let mail = &*MAIL;
+        let activated = |number| activated(mail.digest(number), version(number));
         Some(match step {
             Step::Good(index) => Event::Document(mail.good[*index].clone()),
             Step::Bad(index) => Event::Document(mail.bad[*index].clone()),
@@ -146,13 +156,13 @@ impl Model {
             Step::WrongModule => Event::Module(Digest::of(MODULE), b"wrong".to_vec()),
             Step::Prepared(number, ok) => prepared(*number, *ok),
             Step::Persisted(number, ok) => persisted(*number, *ok),
-            Step::Activated(number) => Event::Runner(activated(version(*number))),
+            Step::Activated(number) => activated(*number),
             Step::Clock(_) => Event::Clock,
             Step::GarbageAck => Event::Ack(b"{}".to_vec()),
             Step::Disconnected => Event::Disconnected,
             Step::Answer(ok) => {
                 if let Some(number) = self.activating {
-                    Event::Runner(activated(version(number)))
+                    activated(number)
                 } else if let Some(floor) = &self.persisting {
                     persisted(floor.version.get(), *ok)
                 } else {
@@ -165,14 +175,11 @@ impl Model {
     /// What the shell knows to have happened by this event.
     fn note(&mut self, event: &Event) -> Option<u64> {
         match event {
-            Event::Persisted(number, outcome) => {
-                let floor = self.persisting.take_if(|floor| floor.version == *number)?;
-                outcome.is_ok().then(|| {
-                    self.durable = Some(floor);
-                    number.get()
-                })
+            Event::Persisted(document, outcome) => {
+                let floor = self.persisting.take_if(|floor| floor.digest == *document)?;
+                outcome.is_ok().then(|| self.durable.insert(floor).version.get())
             }
-            Event::Runner(FromRunner::Activated { version, .. }) => {
+            Event::Keeper(FromKeeper::Activated { version, .. }) => {
                 self.activating.take_if(|number| *number == version.get());
                 None
             }
@@ -227,6 +234,71 @@ proptest! {
             // Refusals are kept whole up to 32 a minute: let the window pass.
             bench.now = Monotonic(bench.now.0 + 2_000);
             check(&mut bench, &mut model, step);
+        }
+    }
+}
+
+/// Whatever keeper and store may say of a document, true or not.
+fn any_word() -> impl Strategy<Value = Event> {
+    let mail = &*MAIL;
+    let digest = (0..6_usize).prop_map(|index| mail.digests[index].clone());
+    (digest.clone(), prop::option::of(digest), 0..8_u8).prop_map(|(document, to, word)| {
+        let refusal = Refusal::new(Reason::ProbationFailed, "3 faults");
+        let rolled_back = RolledBack { from: document.clone(), to, refusal: refusal.clone() };
+        let engine = Digest::of(b"engine");
+        Event::Keeper(match word {
+            0 => return Event::Persisted(document, Ok(())),
+            1 => return Event::Persisted(document, Err("full".into())),
+            2 => return prepared(&document, Ok(())),
+            3 => return prepared(&document, Err(refusal)),
+            4 => return activated(&document, version(1)),
+            5 => FromKeeper::Started { engine, rolled_back: Some(rolled_back) },
+            6 => FromKeeper::RolledBack(rolled_back),
+            _ => FromKeeper::Proven { document },
+        })
+    })
+}
+
+proptest! {
+    #![proptest_config(cases(256))]
+
+    /// The bench's store judges that the floor never falls and names one document only.
+    #[test]
+    fn no_word_out_of_turn_lowers_the_floor_or_activates_what_is_not_durable(
+        turns in prop::collection::vec((step(), prop::option::of(any_word())), 0..60),
+    ) {
+        let mut bench = MAIL.fleet.bench();
+        let mut model = Model::default();
+        let mut hear = |model: &mut Model, event: Event| {
+            let _ = model.note(&event);
+            for effect in bench.hear(event) {
+                let Effect::Keeper(message) = effect else {
+                    if let Effect::Persist(change) = effect {
+                        model.persisting = Some(change.floor.clone());
+                    }
+                    continue;
+                };
+                match *message {
+                    ToKeeper::Prepare(prepare) => {
+                        model.preparing = Some(prepare.document.version.get());
+                    }
+                    ToKeeper::Activate { document, version } => {
+                        model.activating = Some(version.get());
+                        let held = bench.stored.envelope.as_deref().map(digest_of);
+                        assert_eq!(held, Some(document), "not durable");
+                    }
+                    _ => {}
+                }
+            }
+            bench.now = Monotonic(bench.now.0 + 2_000);
+        };
+        for (step, word) in turns {
+            if let Some(event) = model.event_of(&step) {
+                hear(&mut model, event);
+            }
+            if let Some(word) = word {
+                hear(&mut model, word);
+            }
         }
     }
 }

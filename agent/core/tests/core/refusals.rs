@@ -6,7 +6,8 @@ use gnomon_schemas::Reason;
 use gnomon_schemas::limits::REPORTED_BYTES_MAX;
 use gnomon_schemas::reported::State;
 
-use super::fixture::{Fleet, Signer, names, reasons, refused, reports, seal_by, version};
+use super::bench::{names, reasons, refused, reports};
+use super::fixture::{Fleet, Signer, seal_by, version};
 
 #[test]
 fn a_refusal_is_kept_reported_and_sent() {

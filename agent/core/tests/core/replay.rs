@@ -6,7 +6,8 @@ use gnomon_schemas::Version;
 use proptest::prelude::*;
 use std::sync::LazyLock;
 
-use super::fixture::{Fleet, cases, floor, names};
+use super::bench::{floor, names};
+use super::fixture::{Fleet, cases};
 
 /// A fleet and the envelopes of versions 1 to 12.
 static HISTORY: LazyLock<(Fleet, Vec<Vec<u8>>)> = LazyLock::new(|| {

@@ -2,13 +2,13 @@
 //! what was damaged comes back from the cloud.
 
 use gnomon_agent_core::agent::KEEP_TIME_MS;
-use gnomon_agent_core::message::FromRunner;
 use gnomon_agent_core::{Effect, Event, Monotonic, Stored};
 use gnomon_schemas::document::OnExpiry;
 use gnomon_schemas::reported::State;
 use gnomon_schemas::{Digest, Reason, Refusal};
 
-use super::fixture::{DAY_MS, Fleet, NOW_MS, names, reasons, version};
+use super::bench::{names, reasons};
+use super::fixture::{DAY_MS, Fleet, NOW_MS, version};
 
 const MODULE: &[u8] = b"module";
 
@@ -122,12 +122,14 @@ fn a_stored_document_whose_module_is_denied_by_now_is_refused() {
 #[test]
 fn a_stored_document_that_is_no_longer_admitted_leaves_the_device_rejected() {
     let fleet = Fleet::new();
-    let stored = store(&fleet);
+    let mut bench = fleet.bench();
+    let document = fleet.document_inline(1, MODULE);
+    bench.run_document(&fleet, &document);
+    let stored = bench.stored;
     let mut bench = fleet.bench();
     bench.hear(Event::Started(stored));
     let refusal = Refusal::new(Reason::FeatureRefused, "simd");
-    let prepared = FromRunner::Prepared { version: version(1), outcome: Err(refusal) };
-    let effects = bench.hear(Event::Runner(prepared));
+    let effects = bench.hear(fleet.not_prepared(&document, refusal));
     assert_eq!(reasons(&effects), [Reason::FeatureRefused]);
     assert_eq!(bench.state(), (State::Rejected, None));
 }

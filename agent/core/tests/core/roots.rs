@@ -1,8 +1,8 @@
 //! Trust roots: one after the other, durable before they are in force; what they
 //! replace, recover and recall.
 
-use super::fixture::{Fleet, Signer, names, reasons, refused, seal_by, seal_by_all};
-use gnomon_agent_core::message::FromRunner;
+use super::bench::{names, reasons, refused};
+use super::fixture::{Fleet, Signer, seal_by, seal_by_all};
 use gnomon_agent_core::{Effect, Event, Floor, Stored};
 use gnomon_schemas::document::Document;
 use gnomon_schemas::reported::State;
@@ -237,7 +237,7 @@ fn a_store_set_back_does_not_take_the_device_back() {
     let fleet = Fleet::new();
     let mut bench = fleet.bench();
     bench.run_document(&fleet, &fleet.document(1));
-    let old = Stored { mirror: Default::default(), ..copy(&bench.stored) };
+    let old = Stored { mirror: Default::default(), ..bench.stored.clone() };
     bench.run_document(&fleet, &fleet.document(2));
     // The database of yesterday, the mirror of today.
     let mirror = bench.stored.mirror.clone();
@@ -302,17 +302,6 @@ fn the_floor_names_the_root_under_which_a_document_was_accepted() {
     assert_eq!(bench.stored.floor, Some(Floor::of(&document.unwrap(), 2)));
 }
 
-fn copy(stored: &Stored) -> Stored {
-    Stored {
-        floor: stored.floor.clone(),
-        mirror: stored.mirror.clone(),
-        roots: stored.roots.clone(),
-        offline_roots: stored.offline_roots.clone(),
-        envelope: stored.envelope.clone(),
-        modules: stored.modules.clone(),
-    }
-}
-
 #[test]
 fn a_clock_that_a_thief_has_burnt_is_recovered_by_the_root_that_ends_the_theft() {
     let mut fleet = Fleet::new();
@@ -352,29 +341,29 @@ fn a_root_of_the_same_epoch_leaves_the_time_as_it_is() {
 }
 
 #[test]
-fn a_document_that_the_runner_is_admitting_is_judged_anew_once_the_runner_has_answered() {
+fn a_document_that_the_keeper_is_admitting_is_judged_anew_at_once() {
     let mut fleet = Fleet::new();
     let mut bench = fleet.bench();
-    let thiefs = fleet.seal_document(&fleet.document_inline(1, MODULE));
-    assert!(names(&bench.hear(Event::Document(thiefs))).contains(&"prepare 1".to_owned()));
+    let thiefs = fleet.document_inline(1, MODULE);
+    let effects = bench.hear(Event::Document(fleet.seal_document(&thiefs)));
+    assert!(names(&effects).contains(&"prepare 1".to_owned()));
+    let answer = fleet.prepared(&thiefs);
     let fresh = Signer::ed25519();
     let (root, envelope) = next(&fleet, |root| {
         root.roles.director = role(&fresh);
         root.epoch = 2;
     });
     bench.hear(Event::TrustRoot(envelope));
-    bench.hear(Event::RootPersisted(2, Ok(())));
+    let effects = bench.hear(Event::RootPersisted(2, Ok(())));
+    assert_eq!(reasons(&effects), [Reason::ThresholdNotMet], "of the thief's own");
     (fleet.director, fleet.root) = (fresh, root);
-    // The rightful one has the same number: it waits, and the answer is not taken for it.
+    // The rightful one has the same number, and the answer is not taken for it.
     let mut rightful = fleet.document(1);
     rightful.epoch = 2;
     bench.hear(Event::Document(fleet.seal_document(&rightful)));
-    let refusal = gnomon_schemas::Refusal::new(Reason::ModuleManifestMismatch, "the thief's");
-    let version = rightful.version;
-    let answer = FromRunner::Prepared { version, outcome: Err(refusal) };
-    let effects = bench.run(Event::Runner(answer));
-    assert_eq!(reasons(&effects), [Reason::ThresholdNotMet], "of the thief's own");
-    assert_eq!(bench.state(), (State::InSync, Some(version)));
+    assert_eq!(bench.hear(answer), []);
+    bench.run(fleet.prepared(&rightful));
+    assert_eq!(bench.state(), (State::InSync, Some(rightful.version)));
 }
 
 #[test]

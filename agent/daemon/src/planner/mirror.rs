@@ -7,51 +7,64 @@
 
 use gnomon_agent_core::agent::Mirror;
 use gnomon_schemas::{Digest, strict};
-use std::fs::{self, File};
-use std::io::{self, Write as _};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
+
+use crate::files;
 
 /// The file beside the store.
 pub const MIRROR_FILE: &str = "floor.json";
 /// The largest mirror that is read.
 const MIRROR_BYTES_MAX: usize = 4 * 1024;
 
-/// Where the mirror lies.
-pub(super) struct MirrorFile(PathBuf);
+/// The mirror: read once, then written where it changes.
+pub(super) struct MirrorFile {
+    path: PathBuf,
+    held: Mirror,
+}
 
 impl MirrorFile {
     pub(super) fn beside(store: &Path) -> MirrorFile {
-        MirrorFile(store.with_file_name(MIRROR_FILE))
+        let path = store.with_file_name(MIRROR_FILE);
+        MirrorFile { held: read(&path), path }
     }
 
-    /// What it holds: a first line with the digest of the second, which is JSON.
-    pub(super) fn read(&self) -> Mirror {
-        match fs::read(&self.0) {
-            Ok(bytes) => parse(&bytes).unwrap_or_else(|| {
-                tracing::error!(path = %self.0.display(), "the mirror of the floor is damaged");
-                Mirror::default()
-            }),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Mirror::default(),
-            Err(error) => {
-                tracing::error!(%error, "the mirror of the floor cannot be read");
-                Mirror::default()
-            }
-        }
+    /// What it holds.
+    pub(super) fn held(&self) -> &Mirror {
+        &self.held
     }
 
-    pub(super) fn write(&self, mirror: &Mirror) -> io::Result<()> {
-        if self.read() == *mirror {
+    pub(super) fn write(&mut self, mirror: Mirror) -> io::Result<()> {
+        if self.held == mirror {
             return Ok(());
         }
-        let json = serde_json::to_string(mirror).map_err(io::Error::other)?;
+        let json = serde_json::to_string(&mirror).map_err(io::Error::other)?;
         let text = format!("{}\n{json}\n", Digest::of(json.as_bytes()));
-        let new = self.0.with_extension("new");
-        let mut file = File::create(&new)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&new, &self.0)?;
-        let folder = self.0.parent().filter(|folder| !folder.as_os_str().is_empty());
-        File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
+        let new = self.path.with_extension("new");
+        let written = files::write_private(&new, text.as_bytes());
+        if let Err(error) = written.and_then(|()| files::rename(&new, &self.path)) {
+            // A full disk must not hold what is not even used.
+            let _ = files::remove(&new);
+            return Err(error);
+        }
+        self.held = mirror;
+        Ok(())
+    }
+}
+
+/// A first line with the digest of the second, which is JSON.
+fn read(path: &Path) -> Mirror {
+    match fs::read(path) {
+        Ok(bytes) => parse(&bytes).unwrap_or_else(|| {
+            tracing::error!(path = %path.display(), "the mirror of the floor is damaged");
+            Mirror::default()
+        }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Mirror::default(),
+        Err(error) => {
+            tracing::error!(%error, "the mirror of the floor cannot be read");
+            Mirror::default()
+        }
     }
 }
 

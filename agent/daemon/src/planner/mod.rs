@@ -1,35 +1,37 @@
 //! The planner: network, keys and store around the core's decisions. It knows no
 //! engine and no device.
 
+mod keeping;
 pub mod mirror;
 pub mod mqtt;
 pub mod outbox;
+mod owed;
 pub mod store;
 
-use gnomon_agent_core::agent::Transaction;
-use gnomon_agent_core::message::ToRunner;
+use gnomon_agent_core::agent::{Append, Transaction};
+use gnomon_agent_core::message::ToKeeper;
 use gnomon_agent_core::{Agent, Effect, Event, Monotonic};
-use gnomon_schemas::Version;
 use gnomon_schemas::limits::REPORTED_BYTES_MAX;
 use gnomon_schemas::reported::Reported;
 use gnomon_schemas::topics::Channel;
+use gnomon_schemas::{BootId, Version};
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
 
 use crate::frames::FrameSender;
+use crate::status::PlannerBoard;
+use keeping::Keeping;
 use mqtt::Bus;
 use outbox::Outbox;
+use owed::Owed;
 use store::{Store, StoreError};
 
 /// How often the core is told that time has passed.
 const CLOCK: Duration = Duration::from_secs(1);
 
-/// How long the runner may take to say its last words when the agent is stopped.
+/// How long the keeper may take to say its last words when the agent is stopped.
 const LAST_WORDS: Duration = Duration::from_secs(2);
-/// How long the last results may wait for their acknowledgement when the device is gone.
-const LAST_ACKS: Duration = Duration::from_secs(300);
 
 /// The shell around the core.
 pub struct Planner {
@@ -44,16 +46,20 @@ struct Shell {
     /// Events that effects brought about: they come before what the network brings.
     own: VecDeque<Event>,
     stop: watch::Receiver<bool>,
-    runner_gone: watch::Receiver<()>,
+    keeper_gone: watch::Receiver<()>,
     phase: Phase,
     clock: tokio::time::Interval,
     bus: Bus,
-    store: Arc<Mutex<Store>>,
+    keeping: Keeping,
     outbox: Outbox,
-    /// Dropped to end the runner.
-    runner: Option<FrameSender<ToRunner>>,
+    /// Dropped to end the keeper.
+    keeper: Option<FrameSender<ToKeeper>>,
     /// The last report, while it has found no room on the bus.
     unsent_report: Option<Reported>,
+    /// How long the last results may wait for their acknowledgement when the keeper is gone.
+    last_acks: Duration,
+    /// What an operator sees.
+    board: PlannerBoard,
 }
 
 /// How the loop goes on.
@@ -62,21 +68,23 @@ enum Phase {
     Running,
     /// The device is gone: its last results wait for their acknowledgement until then.
     Draining(Instant),
-    /// The runner was told to end: its last results are kept, at the latest until then.
+    /// The keeper was told to end: its last results are kept, at the latest until then.
     Stopping(Instant),
 }
 
 impl Planner {
-    /// A planner whose parts are connected. `runner_gone` closes when all that the
+    /// A planner whose parts are connected. `keeper_gone` closes when all that the
     /// runner ever said is among `events`.
+    #[expect(clippy::too_many_arguments, reason = "each is a part, and named at its one caller")]
     pub fn new(
         (agent, offline_roots): (Agent, Vec<Vec<u8>>),
         store: Store,
         bus: Bus,
-        runner: FrameSender<ToRunner>,
+        keeper: FrameSender<ToKeeper>,
         events: mpsc::Receiver<Event>,
         stop: watch::Receiver<bool>,
-        runner_gone: watch::Receiver<()>,
+        keeper_gone: watch::Receiver<()>,
+        last_acks: Duration,
     ) -> Planner {
         let mut clock = tokio::time::interval(CLOCK);
         clock.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -85,41 +93,47 @@ impl Planner {
             events,
             own: VecDeque::new(),
             stop,
-            runner_gone,
+            keeper_gone,
             phase: Phase::Running,
             clock,
             bus,
-            store: Arc::new(Mutex::new(store)),
+            keeping: Keeping::new(store),
             outbox: Outbox::default(),
-            runner: Some(runner),
+            keeper: Some(keeper),
             unsent_report: None,
+            last_acks,
+            board: PlannerBoard::default(),
         };
         Planner { agent, offline_roots, shell }
     }
 
-    /// The agent's loop, until it is told to stop, or the runner is gone and its last
+    /// What an operator sees of it.
+    pub fn board(&self) -> PlannerBoard {
+        self.shell.board.clone()
+    }
+
+    /// The agent's loop, until it is told to stop, or the keeper is gone and its last
     /// results are acknowledged.
     ///
     /// # Errors
-    /// When the store cannot be read at the start.
+    /// When the store cannot be read at the start, or turns out to be damaged: the next
+    /// start then puts it aside.
     pub async fn run(mut self) -> Result<(), StoreError> {
-        let mut stored = self.shell.with_store(|store| store.stored()).await?;
+        let read = |store: &mut Store| store.stored();
+        let mut stored = self.shell.keeping.with("read", read).await?;
         stored.offline_roots = std::mem::take(&mut self.offline_roots);
         self.shell.own.push_back(Event::Started(stored));
         while let Some(event) = self.shell.next_event().await {
-            match event {
-                Event::Connected => {
-                    self.shell.bus.greet();
-                    self.shell.outbox.reconnected();
-                }
-                Event::Disconnected => self.shell.outbox.disconnected(),
-                _ => {}
-            }
+            self.shell.note(&event).await;
             for effect in self.agent.apply(self.shell.now(), event) {
                 self.shell.perform(effect).await;
             }
+            if let Some(damage) = self.shell.keeping.take_damage() {
+                return Err(damage);
+            }
         }
         self.shell.bus.leave(self.shell.outbox.is_connected()).await;
+        self.shell.keeping.close().await;
         Ok(())
     }
 }
@@ -138,18 +152,22 @@ impl Shell {
                 Phase::Running => tokio::select! {
                     event = self.events.recv() => return event,
                     _ = self.clock.tick() => return Some(Event::Clock),
-                    _ = self.stop.changed() => self.let_runner_go(),
-                    _ = self.runner_gone.changed() => {
-                        self.phase = Phase::Draining(Instant::now() + LAST_ACKS);
+                    _ = self.stop.changed() => self.let_keeper_go(),
+                    _ = self.keeper_gone.changed() => {
+                        self.phase = Phase::Draining(Instant::now() + self.last_acks);
                     }
                 },
+                Phase::Draining(until) if Instant::now() >= until && self.events.is_empty() => {
+                    return None;
+                }
                 Phase::Draining(until) => tokio::select! {
+                    biased;
                     event = self.events.recv() => return event,
                     _ = self.clock.tick() => {
                         let is_over = Instant::now() >= until || self.is_drained().await;
                         return (!is_over).then_some(Event::Clock);
                     }
-                    _ = self.stop.changed() => self.let_runner_go(),
+                    _ = self.stop.changed() => self.let_keeper_go(),
                 },
                 Phase::Stopping(until) => {
                     if Instant::now() >= until {
@@ -158,7 +176,7 @@ impl Shell {
                     tokio::select! {
                         biased;
                         event = self.events.recv() => return event,
-                        _ = self.runner_gone.changed() => return None,
+                        _ = self.keeper_gone.changed() => return None,
                         () = tokio::time::sleep_until(until.into()) => return None,
                     }
                 }
@@ -166,16 +184,34 @@ impl Shell {
         }
     }
 
-    /// The runner ends when nobody can speak to it any more.
-    fn let_runner_go(&mut self) {
-        self.runner = None;
+    /// The keeper ends when nobody can speak to it any more.
+    fn let_keeper_go(&mut self) {
+        self.keeper = None;
         self.phase = Phase::Stopping(Instant::now() + LAST_WORDS);
     }
 
-    /// Whether all that the runner said is kept, and all of it is acknowledged.
-    async fn is_drained(&self) -> bool {
+    /// Whether all that the keeper said is kept, and all of it is acknowledged.
+    async fn is_drained(&mut self) -> bool {
+        let count = |store: &mut Store| store.waiting_count();
         self.events.is_empty()
-            && self.with_store(|store| store.waiting_count()).await.is_ok_and(|count| count == 0)
+            && self.keeping.with("count what waits", count).await.is_ok_and(|count| count == 0)
+    }
+
+    /// What an event means for the shell itself.
+    async fn note(&mut self, event: &Event) {
+        match event {
+            Event::Connected => {
+                self.bus.greet();
+                self.outbox.reconnected();
+                self.board.connection(true);
+            }
+            Event::Disconnected => {
+                self.outbox.disconnected();
+                self.board.connection(false);
+            }
+            Event::Clock => self.keeping.try_again().await,
+            _ => {}
+        }
     }
 
     async fn perform(&mut self, effect: Effect) {
@@ -187,54 +223,79 @@ impl Shell {
             Effect::FetchDocument => self.bus.fetch_document(),
             Effect::FetchModule(digest) => self.bus.fetch(digest),
             Effect::ForgetModule(digest) => self.bus.forget(&digest),
-            Effect::Runner(message) => self.tell_runner(*message),
+            Effect::Keeper(message) => self.tell_keeper(*message),
             Effect::Persist(change) => self.persist(*change).await,
             Effect::KeepTime(at_ms) => {
                 self.bus.raise_time_floor(at_ms);
-                let kept = self.with_store(move |store| store.keep_time(at_ms)).await;
-                log_failure("the time floor could not be kept", kept);
+                // The next one comes soon.
+                let keep = move |store: &mut Store| store.keep_time(at_ms);
+                let _ = self.keeping.with("keep the time", keep).await;
             }
             Effect::Report(reported) => self.report(*reported),
-            Effect::Append(results) => {
-                for event in &results.refusals {
-                    tracing::warn!(reason = %event.refusal.reason, detail = %event.refusal.detail,
-                        version = event.version.map(Version::get), "refused");
-                }
-                let written = self.with_store(move |store| store.append(&results)).await;
-                log_failure("results could not be kept", written);
-            }
-            Effect::Delete(boot, sequences) => {
-                self.outbox.acknowledged(sequences.len());
-                let deleted = self.with_store(move |store| store.delete(&boot, &sequences)).await;
-                log_failure("acknowledged results could not be deleted", deleted);
-            }
+            Effect::KeepTrial(trial) => self.keeping.keep(Owed::Trial(trial)).await,
+            Effect::KeepFailure(failure) => self.keeping.keep(Owed::Failure(failure)).await,
+            Effect::PersistRollback(failure) => self.keeping.keep(Owed::Rollback(failure)).await,
+            Effect::Append(append) => self.append(*append).await,
+            Effect::Delete(boot, sequences) => self.delete(boot, sequences).await,
             Effect::Send => self.send().await,
         }
     }
 
-    fn tell_runner(&self, message: ToRunner) {
-        // The runner reads at once but while it admits; a queue that is full after
+    fn tell_keeper(&self, message: ToKeeper) {
+        // The keeper reads at once but while it admits; a queue that is full after
         // hundreds of frames means that it is gone, and the event stream ends too.
-        let Some(runner) = &self.runner else { return };
-        if let Err(error) = runner.try_send(message) {
-            tracing::error!(%error, "the runner does not listen");
+        let Some(keeper) = &self.keeper else { return };
+        if let Err(error) = keeper.try_send(message) {
+            tracing::error!(%error, "the keeper does not listen");
         }
     }
 
+    /// What is owed goes first: a document that was given up must not become the one
+    /// that a rollback returns to.
     async fn persist(&mut self, change: Transaction) {
-        let version = change.floor.version;
+        let document = change.floor.digest.clone();
         self.bus.raise_time_floor(change.time_floor_ms);
-        let outcome = self.with_store(move |store| store.persist(&change)).await;
-        self.own.push_back(Event::Persisted(version, outcome.map_err(|e| e.to_string())));
+        let outcome = match self.keeping.settle().await {
+            Ok(()) => {
+                let persist = move |store: &mut Store| store.persist(&change);
+                self.keeping.with("keep a document", persist).await
+            }
+            Err(error) => Err(error),
+        };
+        self.own.push_back(Event::Persisted(document, outcome.map_err(|e| e.to_string())));
     }
 
     async fn persist_root(&mut self, version: u64, envelope: Vec<u8>, time_ms: Option<u64>) {
         let persist = move |store: &mut Store| store.persist_root(version, &envelope, time_ms);
-        let outcome = self.with_store(persist).await;
+        let outcome = self.keeping.with("keep a trust root", persist).await;
         self.own.push_back(Event::RootPersisted(version, outcome.map_err(|e| e.to_string())));
     }
 
+    /// What the keeper did is said again until it is told that it is kept.
+    async fn append(&mut self, append: Append) {
+        for event in append.batches.iter().flat_map(|batch| &batch.refusals) {
+            self.board.refuse(event.version, &event.refusal);
+            tracing::warn!(reason = %event.refusal.reason, detail = %event.refusal.detail,
+                version = event.version.map(Version::get), "refused");
+        }
+        let done = append.done.clone();
+        let kept = self.keeping.append(append).await;
+        if let (Ok(true), Some((_, number))) = (kept, done) {
+            self.tell_keeper(ToKeeper::Kept { number });
+        }
+    }
+
+    /// What is not deleted is sent and acknowledged again.
+    async fn delete(&mut self, boot: BootId, sequences: Vec<u64>) {
+        let delete = move |store: &mut Store| store.delete(&boot, &sequences);
+        if let Ok(deleted) = self.keeping.with("delete what is acknowledged", delete).await {
+            let size = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
+            self.outbox.acknowledged(size(deleted.rows), size(deleted.bytes));
+        }
+    }
+
     fn report(&mut self, mut reported: Reported) {
+        self.board.report(&reported);
         // What was executed is told since the last report: one that never left counts too.
         for (name, unsent) in self.unsent_report.take().into_iter().flat_map(|r| r.functions) {
             if let Some(function) = reported.functions.get_mut(&name) {
@@ -245,7 +306,11 @@ impl Shell {
         self.send_report();
     }
 
+    /// Without a connection the client's queue would only fill with what is past by then.
     fn send_report(&mut self) {
+        if !self.outbox.is_connected() {
+            return;
+        }
         let Some(report) = self.unsent_report.take() else { return };
         match serde_json::to_vec(&report) {
             Ok(bytes) if bytes.len() <= REPORTED_BYTES_MAX => {
@@ -260,38 +325,15 @@ impl Shell {
 
     async fn send(&mut self) {
         self.send_report();
-        let Some((after, limit)) = self.outbox.ask(Instant::now()) else { return };
-        let waiting = match self.with_store(move |store| store.waiting(after, limit)).await {
-            Ok(waiting) => waiting,
-            Err(error) => {
-                tracing::error!(%error, "the outbox cannot be read");
-                return;
-            }
-        };
+        let Some((sent, room)) = self.outbox.ask(Instant::now()) else { return };
+        let read = move |store: &mut Store| store.waiting(&sent, room);
+        let Ok(waiting) = self.keeping.with("read what waits", read).await else { return };
         for batch in waiting {
+            let bytes = batch.bytes.len();
             if !self.bus.publish(Channel::Results, false, batch.bytes) {
                 return;
             }
-            self.outbox.sent(batch.id);
+            self.outbox.sent(batch.class, batch.id, bytes);
         }
-    }
-
-    /// SQLite waits for the disk; the runtime's threads must not.
-    async fn with_store<T, F>(&self, work: F) -> Result<T, StoreError>
-    where
-        T: Send + 'static,
-        F: FnOnce(&mut Store) -> Result<T, StoreError> + Send + 'static,
-    {
-        let store = Arc::clone(&self.store);
-        let done = tokio::task::spawn_blocking(move || {
-            work(&mut store.lock().unwrap_or_else(PoisonError::into_inner))
-        });
-        done.await.unwrap_or_else(|error| Err(StoreError::Foreign(error.to_string())))
-    }
-}
-
-fn log_failure(what: &str, outcome: Result<(), StoreError>) {
-    if let Err(error) = outcome {
-        tracing::error!(%error, "{what}");
     }
 }

@@ -1,21 +1,52 @@
-//! Which batches of the outbox to send next: a window of unacknowledged ones, and
-//! from the oldest on again after a reconnection and every few seconds, since a
-//! broker may lose what it has accepted. The cloud stores a batch once. What is in
-//! a batch is not known here.
+//! Which batches of the outbox to send next: a window of unacknowledged ones, the
+//! classes in their order, and from the start on again after a reconnection and every
+//! few seconds, since a broker may lose what it has accepted. The cloud stores a batch
+//! once. What is in a batch is not known here.
 
+use gnomon_schemas::results::Class;
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 /// Batches on their way at a time.
 pub const WINDOW: usize = 64;
+/// Bytes on their way at a time, but for the last batch of a window.
+pub const WINDOW_BYTES: usize = 1024 * 1024;
 /// How long a batch may be on its way before it is sent again.
 pub const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How far each class was sent: a batch that matters more than those that were sent
+/// before it came is still the next.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Sent(BTreeMap<Class, i64>);
+
+impl Sent {
+    /// The last row of this class that was sent.
+    pub fn last_of(&self, class: Class) -> Option<i64> {
+        self.0.get(&class).copied()
+    }
+}
+
+/// How much may be sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Room {
+    /// Batches.
+    pub rows: usize,
+    /// Their bytes, but for the last one.
+    pub bytes: usize,
+}
+
+impl Room {
+    /// For all there is.
+    pub const UNLIMITED: Room = Room { rows: usize::MAX, bytes: usize::MAX };
+}
 
 /// What has been sent since the last connection.
 #[derive(Debug, Default)]
 pub struct Outbox {
     connected: bool,
-    last_id: i64,
-    on_their_way: usize,
+    sent: Sent,
+    rows_on_their_way: usize,
+    bytes_on_their_way: usize,
     round_start: Option<Instant>,
 }
 
@@ -36,27 +67,35 @@ impl Outbox {
         self.connected
     }
 
-    /// After which row to go on, and how many rows to send; none while the window is full.
-    pub fn ask(&mut self, now: Instant) -> Option<(i64, usize)> {
+    /// From where to go on, and how much to send; none while the window is full.
+    pub fn ask(&mut self, now: Instant) -> Option<(Sent, Room)> {
         let round_start = *self.round_start.get_or_insert(now);
         if now.saturating_duration_since(round_start) >= PATIENCE {
-            self.last_id = 0;
-            self.on_their_way = 0;
+            *self = Outbox { connected: self.connected, ..Outbox::default() };
             self.round_start = Some(now);
         }
-        let room = WINDOW.saturating_sub(self.on_their_way);
-        (self.connected && room > 0).then_some((self.last_id, room))
+        let room = Room {
+            rows: WINDOW.saturating_sub(self.rows_on_their_way),
+            bytes: WINDOW_BYTES.saturating_sub(self.bytes_on_their_way),
+        };
+        let has_room = self.connected && room.rows > 0 && room.bytes > 0;
+        has_room.then(|| (self.sent.clone(), room))
     }
 
     /// A row was handed to the network.
-    pub fn sent(&mut self, id: i64) {
-        self.last_id = id;
-        self.on_their_way += 1;
+    pub fn sent(&mut self, class: Class, id: i64, bytes: usize) {
+        self.sent.0.insert(class, id);
+        self.rows_on_their_way += 1;
+        self.bytes_on_their_way = self.bytes_on_their_way.saturating_add(bytes);
     }
 
-    /// The cloud has acknowledged something: there is room again.
-    pub fn acknowledged(&mut self, batches: usize) {
-        self.on_their_way = self.on_their_way.saturating_sub(batches);
+    /// The cloud has acknowledged something, and it is deleted: there is room again.
+    pub fn acknowledged(&mut self, rows: usize, bytes: usize) {
+        self.rows_on_their_way = self.rows_on_their_way.saturating_sub(rows);
+        self.bytes_on_their_way = self.bytes_on_their_way.saturating_sub(bytes);
+        if self.rows_on_their_way == 0 {
+            self.bytes_on_their_way = 0;
+        }
     }
 }
 
@@ -64,26 +103,57 @@ impl Outbox {
 mod tests {
     use super::*;
 
+    fn rows_asked(outbox: &mut Outbox, now: Instant) -> Option<usize> {
+        outbox.ask(now).map(|(_, room)| room.rows)
+    }
+
     #[test]
     fn sends_a_window_then_waits_and_starts_again_after_a_while_or_a_reconnection() {
         let start = Instant::now();
         let mut outbox = Outbox::default();
         assert_eq!(outbox.ask(start), None, "nothing before the first connection");
         outbox.reconnected();
-        assert_eq!(outbox.ask(start), Some((0, WINDOW)));
+        let all = Room { rows: WINDOW, bytes: WINDOW_BYTES };
+        assert_eq!(outbox.ask(start), Some((Sent::default(), all)));
         for id in 1..=WINDOW {
-            outbox.sent(i64::try_from(id).unwrap());
+            outbox.sent(Class::Summaries, i64::try_from(id).unwrap(), 10);
         }
         assert_eq!(outbox.ask(start), None, "the window is full");
-        outbox.acknowledged(3);
-        assert_eq!(outbox.ask(start), Some((64, 3)), "room for as many as were acknowledged");
+        outbox.acknowledged(3, 30);
+        let (sent, room) = outbox.ask(start).unwrap();
+        assert_eq!(room.rows, 3, "room for as many as were acknowledged");
+        assert_eq!(sent.last_of(Class::Summaries), Some(64));
         let later = start + PATIENCE;
-        assert_eq!(outbox.ask(later), Some((0, WINDOW)), "from the oldest on again");
-        outbox.sent(5);
-        assert_eq!(outbox.ask(later), Some((5, WINDOW - 1)), "goes on where it was");
+        assert_eq!(outbox.ask(later), Some((Sent::default(), all)), "from the start on again");
+        outbox.sent(Class::Summaries, 5, 10);
+        assert_eq!(outbox.ask(later).unwrap().0.last_of(Class::Summaries), Some(5));
         outbox.disconnected();
         assert_eq!(outbox.ask(later + PATIENCE), None, "nothing while there is no connection");
         outbox.reconnected();
-        assert_eq!(outbox.ask(start), Some((0, WINDOW)));
+        assert_eq!(rows_asked(&mut outbox, start), Some(WINDOW));
+    }
+
+    #[test]
+    fn what_matters_more_is_next_though_lesser_batches_were_sent_before_it_came() {
+        let now = Instant::now();
+        let mut outbox = Outbox::default();
+        outbox.reconnected();
+        outbox.sent(Class::Samples, 900, 10);
+        let (sent, _) = outbox.ask(now).unwrap();
+        assert_eq!((sent.last_of(Class::Faults), sent.last_of(Class::Samples)), (None, Some(900)));
+    }
+
+    #[test]
+    fn the_window_ends_with_its_bytes_too_but_never_before_one_batch() {
+        let now = Instant::now();
+        let mut outbox = Outbox::default();
+        outbox.reconnected();
+        outbox.sent(Class::Samples, 1, WINDOW_BYTES - 1);
+        assert_eq!(outbox.ask(now).unwrap().1, Room { rows: WINDOW - 1, bytes: 1 });
+        outbox.sent(Class::Samples, 2, 2 * WINDOW_BYTES);
+        assert_eq!(outbox.ask(now), None);
+        // What was dropped meanwhile is acknowledged without having been deleted.
+        outbox.acknowledged(2, WINDOW_BYTES);
+        assert_eq!(rows_asked(&mut outbox, now), Some(WINDOW), "nothing is on its way");
     }
 }

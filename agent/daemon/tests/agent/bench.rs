@@ -1,8 +1,10 @@
-//! A real runner on a socket pair: the test is the planner and the device.
+//! A real keeper on a socket pair, its cells in this process: the test is the planner and
+//! the device.
 
+use gnomon_agent::cell::local_workshop;
 use gnomon_agent::frames::{self, write_frame};
-use gnomon_agent::runner;
-use gnomon_agent_core::message::{FromRunner, ToRunner};
+use gnomon_agent::keeper::{Keeper, KeeperOptions, KeeperView, WithoutPlanner};
+use gnomon_agent_core::message::{Done, FromKeeper, FunctionState, Prepare, RolledBack, ToKeeper};
 use gnomon_schemas::document::{Document, InlineBytes};
 use gnomon_schemas::profile::Profile;
 use gnomon_schemas::results::{Record, SlotRole, Summary};
@@ -10,18 +12,46 @@ use gnomon_schemas::{Digest, Reason, Refusal};
 use std::collections::BTreeMap;
 use std::os::unix::net::UnixStream;
 use std::sync::mpsc::{Receiver, channel};
-use std::thread::JoinHandle;
 
 use super::fixture::{Hands, PATIENCE, Plan, device, profile, setpoint};
 
 pub struct Bench {
-    to: UnixStream,
-    from: Receiver<FromRunner>,
+    keeper: Keeper,
+    planner: Planner,
     pub hands: Hands,
     /// What was done and has come by, while the test waited for something else.
     pub summaries: Vec<Summary>,
     pub records: Vec<Record>,
-    ticks: JoinHandle<()>,
+    pub states: Vec<FunctionState>,
+    /// The numbers of the messages that said it, in the order in which they came.
+    pub numbers: Vec<u64>,
+    /// Whether what was done is said to be durable as it comes.
+    pub keeps: bool,
+    /// What the functions remembered when it was kept last: it travels with documents.
+    pub kept_states: Vec<FunctionState>,
+    /// The digest of each document that was sent, by its version.
+    digests: BTreeMap<u64, Digest>,
+}
+
+/// One planner's end of the stream.
+pub struct Planner {
+    pub to: UnixStream,
+    pub from: Receiver<FromKeeper>,
+}
+
+impl Planner {
+    /// Its end and the keeper's.
+    pub fn pair() -> (Planner, UnixStream) {
+        let (to, keeper_end) = UnixStream::pair().unwrap();
+        let (sender, from) = channel();
+        frames::receiver("test", to.try_clone().unwrap(), move |m| sender.send(m).is_ok()).unwrap();
+        (Planner { to, from }, keeper_end)
+    }
+}
+
+/// The name by which a document is spoken of.
+pub fn digest_of(document: &Document) -> Digest {
+    Digest::of(&serde_json::to_vec(document).unwrap())
 }
 
 impl Bench {
@@ -30,25 +60,69 @@ impl Bench {
     }
 
     pub fn with(profile: Profile) -> Bench {
+        Bench::start(profile, WithoutPlanner::End)
+    }
+
+    pub fn start(profile: Profile, without_planner: WithoutPlanner) -> Bench {
         let (script, hands) = device();
-        let (to, runner_end) = UnixStream::pair().unwrap();
-        let (sender, from) = channel();
-        frames::receiver("test", to.try_clone().unwrap(), move |m| sender.send(m).is_ok()).unwrap();
-        let ticks = runner::start(profile, Box::new(script), runner_end).unwrap();
-        let (summaries, records) = (vec![], vec![]);
-        let mut bench = Bench { to, from, hands, summaries, records, ticks };
-        bench.wait(|message| matches!(message, FromRunner::Started { .. }).then_some(()));
+        let options = KeeperOptions { without_planner, realtime: None };
+        let workshop = local_workshop().unwrap();
+        let keeper = Keeper::start(profile, Box::new(script), workshop, options).unwrap();
+        let (planner, keeper_end) = Planner::pair();
+        keeper.attach(keeper_end).unwrap();
+        let mut bench = Bench {
+            keeper,
+            planner,
+            hands,
+            summaries: vec![],
+            records: vec![],
+            states: vec![],
+            numbers: vec![],
+            keeps: true,
+            kept_states: vec![],
+            digests: BTreeMap::new(),
+        };
+        assert_eq!(bench.wait_started(), None);
         bench
     }
 
-    pub fn tell(&mut self, message: &ToRunner) {
-        write_frame(&mut self.to, message).unwrap();
+    /// Another planner takes the place of this one; gives what it is told first.
+    pub fn attach(&mut self) -> Option<RolledBack> {
+        let (planner, keeper_end) = Planner::pair();
+        self.keeper.attach(keeper_end).unwrap();
+        self.planner = planner;
+        self.wait_started()
+    }
+
+    /// The same; gives the end of the one before.
+    pub fn attach_and_keep(&mut self) -> Planner {
+        let (planner, keeper_end) = Planner::pair();
+        self.keeper.attach(keeper_end).unwrap();
+        let before = std::mem::replace(&mut self.planner, planner);
+        self.wait_started();
+        before
+    }
+
+    /// The planner is gone, and nobody has come in its place.
+    pub fn hang_up(&mut self) {
+        self.planner.to.shutdown(std::net::Shutdown::Both).unwrap();
+    }
+
+    fn wait_started(&mut self) -> Option<RolledBack> {
+        let first = self.planner.from.recv_timeout(PATIENCE).expect("the keeper keeps silent");
+        let FromKeeper::Started { rolled_back, .. } = first else { panic!("{first:?}") };
+        rolled_back
+    }
+
+    pub fn tell(&mut self, message: &ToKeeper) {
+        write_frame(&mut self.planner.to, message).unwrap();
     }
 
     /// Waits for a message; what was done meanwhile is kept.
-    pub fn wait<T>(&mut self, mut pick: impl FnMut(&FromRunner) -> Option<T>) -> T {
+    pub fn wait<T>(&mut self, mut pick: impl FnMut(&FromKeeper) -> Option<T>) -> T {
         loop {
-            let message = self.from.recv_timeout(PATIENCE).expect("the runner keeps silent");
+            let message =
+                self.planner.from.recv_timeout(PATIENCE).expect("the keeper keeps silent");
             let picked = pick(&message);
             self.keep(message);
             if let Some(picked) = picked {
@@ -59,48 +133,90 @@ impl Bench {
 
     /// Keeps what has come so far.
     pub fn take_what_came(&mut self) {
-        while let Ok(message) = self.from.try_recv() {
+        while let Ok(message) = self.planner.from.try_recv() {
             self.keep(message);
         }
     }
 
-    fn keep(&mut self, message: FromRunner) {
-        if let FromRunner::Done { summaries, records } = message {
-            self.summaries.extend(summaries);
-            self.records.extend(records);
+    fn keep(&mut self, message: FromKeeper) {
+        let FromKeeper::Done(done) = message else { return };
+        let Done { number, summaries, records, states } = *done;
+        self.numbers.push(number);
+        self.summaries.extend(summaries);
+        self.records.extend(records);
+        self.states.extend(states);
+        if self.keeps {
+            // The keeper may have ended.
+            let _ = write_frame(&mut self.planner.to, &ToKeeper::Kept { number });
         }
     }
 
-    /// Waits until the summaries that have come say so.
+    /// Waits until what has come says so.
     pub fn wait_until(&mut self, mut is_so: impl FnMut(&Bench) -> bool) {
         while !is_so(self) {
-            self.wait(|message| matches!(message, FromRunner::Done { .. }).then_some(()));
+            self.wait(|message| matches!(message, FromKeeper::Done(_)).then_some(()));
         }
+    }
+
+    /// What the keeper has to say of its documents next, its first word and what was done
+    /// aside.
+    pub fn next_word(&mut self) -> FromKeeper {
+        self.wait(|message| match message {
+            FromKeeper::Done(_) | FromKeeper::Started { .. } => None,
+            word => Some(word.clone()),
+        })
+    }
+
+    pub fn wait_rolled_back(&mut self) -> RolledBack {
+        self.wait(|message| match message {
+            FromKeeper::RolledBack(what) => Some(what.clone()),
+            _ => None,
+        })
+    }
+
+    pub fn view(&self) -> KeeperView {
+        self.keeper.view().expect("the keeper does not answer")
     }
 
     pub fn send_prepare(&mut self, document: &Document, modules: &BTreeMap<Digest, InlineBytes>) {
-        let (document, modules) = (document.clone(), modules.clone());
-        self.tell(&ToRunner::Prepare { document, modules });
+        let digest = digest_of(document);
+        self.digests.insert(document.version.get(), digest.clone());
+        self.tell(&ToKeeper::Prepare(Box::new(Prepare {
+            digest,
+            document: document.clone(),
+            modules: modules.clone(),
+            states: self.kept_states.clone(),
+            on_trial: true,
+        })));
     }
 
     pub fn wait_prepared(&mut self, number: u64) -> Result<(), Refusal> {
+        let digest = self.digests[&number].clone();
         self.wait(|message| match message {
-            FromRunner::Prepared { version, outcome } => {
-                assert_eq!(version.get(), number);
+            FromKeeper::Prepared { document, outcome } => {
+                assert_eq!(*document, digest);
                 Some(outcome.clone())
             }
             _ => None,
         })
     }
 
-    /// The reason for which a document is not admitted.
+    /// Why a document is not admitted.
     pub fn refusal_of(
         &mut self,
         document: &Document,
         modules: &BTreeMap<Digest, InlineBytes>,
-    ) -> Option<Reason> {
+    ) -> Option<Refusal> {
         self.send_prepare(document, modules);
-        self.wait_prepared(document.version.get()).err().map(|refusal| refusal.reason)
+        self.wait_prepared(document.version.get()).err()
+    }
+
+    pub fn reason_of(
+        &mut self,
+        document: &Document,
+        modules: &BTreeMap<Digest, InlineBytes>,
+    ) -> Option<Reason> {
+        self.refusal_of(document, modules).map(|refusal| refusal.reason)
     }
 
     /// Prepares and activates; gives the tick from which on it is in force.
@@ -110,34 +226,48 @@ impl Bench {
         self.activate(number)
     }
 
+    /// Asks for the document of this version that was sent last, and does not wait.
+    pub fn send_activate(&mut self, number: u64) {
+        let document = self.digests[&number].clone();
+        self.tell(&ToKeeper::Activate { document, version: number.try_into().unwrap() });
+    }
+
     pub fn activate(&mut self, number: u64) -> u64 {
-        self.tell(&ToRunner::Activate { version: number.try_into().unwrap() });
+        self.send_activate(number);
+        let digest = self.digests[&number].clone();
         self.wait(|message| match message {
-            FromRunner::Activated { version, from_tick, .. } => {
-                assert_eq!(version.get(), number);
-                Some(from_tick[&setpoint()])
+            FromKeeper::Activated { document, from_tick, .. } => {
+                assert_eq!(*document, digest);
+                Some(from_tick.get(&setpoint()).copied().unwrap_or(0))
             }
             _ => None,
         })
     }
 
-    /// The device goes: gives all that the runner says until it is gone.
+    /// The device goes: gives all that the keeper says until it is gone.
     pub fn close(mut self) -> (Vec<Summary>, Vec<Record>) {
-        self.hands.leave();
-        while let Ok(message) = self.from.recv_timeout(PATIENCE) {
-            self.keep(message);
-        }
-        self.ticks.join().unwrap();
+        self.say_last_words();
         (self.summaries, self.records)
     }
 
-    /// The planner goes: the runner ends, and the device is let go.
-    pub fn leave(self) -> Hands {
-        let Bench { to, from, hands, ticks, .. } = self;
-        to.shutdown(std::net::Shutdown::Write).unwrap();
-        ticks.join().unwrap();
-        assert!(from.iter().count() < 100, "and its stream ends");
-        hands
+    /// The same, and what the functions remember.
+    pub fn close_with_states(mut self) -> Vec<FunctionState> {
+        self.say_last_words();
+        self.states
+    }
+
+    fn say_last_words(&mut self) {
+        self.hands.leave();
+        while let Ok(message) = self.planner.from.recv_timeout(PATIENCE) {
+            self.keep(message);
+        }
+    }
+
+    /// The planner goes; gives what is left of the bench.
+    pub fn leave(self) -> (Keeper, Hands) {
+        let Bench { keeper, planner, hands, .. } = self;
+        planner.to.shutdown(std::net::Shutdown::Write).unwrap();
+        (keeper, hands)
     }
 
     pub fn of(&self, role: SlotRole) -> impl Iterator<Item = &Summary> {

@@ -8,23 +8,24 @@ use gnomon_agent_core::{Clamped, Identity};
 use gnomon_host::manifest;
 use gnomon_schemas::approval::{Approval, ApprovalSchema, Grant};
 use gnomon_schemas::document::{
-    Document, DocumentSchema, FunctionPlan, InlineBytes, ModuleRef, OnExpiry, Reporting, Slot,
+    Document, DocumentSchema, FunctionPlan, GoldenVector, InlineBytes, ModuleRef, OnExpiry,
+    Probation, Reporting, Slot,
 };
 use gnomon_schemas::envelope::{Envelope, Payload, Sign};
 use gnomon_schemas::keys::PublicKey;
 use gnomon_schemas::module::ModuleEvidence;
-use gnomon_schemas::profile::Profile;
+use gnomon_schemas::profile::{NarrowedBounds, Profile};
 use gnomon_schemas::results::Source;
 use gnomon_schemas::trust::{Proof, Publisher, Role, Roles, TrustRoot, TrustRootSchema};
 use gnomon_schemas::value::{Value, Values};
-use gnomon_schemas::{Digest, FunctionName};
+use gnomon_schemas::{Digest, FunctionName, SignalName};
 use ring::rand::SystemRandom;
 use ring::signature::{Ed25519KeyPair, KeyPair};
 use serde::Serialize;
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// No step of a test takes this long: the test has failed.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -97,6 +98,24 @@ impl Fleet {
         serde_json::to_vec(&envelope(&self.root_key, &next)).unwrap()
     }
 
+    /// Another root key and another director: the root that says so, under old and new.
+    pub fn rotate(&mut self) -> Vec<u8> {
+        let (root_key, director) = (key(), key());
+        let public =
+            |key: &Ed25519KeyPair| PublicKey::from_ed25519(key.public_key().as_ref()).unwrap();
+        self.root.version += 1;
+        self.root.roles.root.keys = vec![public(&root_key)];
+        self.root.roles.director.keys = vec![public(&director)];
+        let signs = [&self.root_key, &root_key]
+            .map(|key| |message: &[u8]| key.sign(message).as_ref().to_vec());
+        let signers: [(String, Sign<'_>); 2] =
+            [("old".into(), &signs[0]), ("new".into(), &signs[1])];
+        let bytes = serde_json::to_vec(&self.root).unwrap();
+        let envelope = serde_json::to_vec(&Envelope::seal::<TrustRoot>(&bytes, &signers)).unwrap();
+        (self.root_key, self.director) = (root_key, director);
+        envelope
+    }
+
     /// The first root in its envelope, as the firmware ships it.
     pub fn first_root(&self) -> Vec<u8> {
         serde_json::to_vec(&envelope(&self.root_key, &self.root)).unwrap()
@@ -157,6 +176,9 @@ pub struct Plan {
     candidates: Vec<Slot>,
     pub modules: BTreeMap<Digest, InlineBytes>,
     pub reporting: Reporting,
+    pub bounds: BTreeMap<SignalName, NarrowedBounds>,
+    golden: Vec<GoldenVector>,
+    probation: Option<Probation>,
 }
 
 impl Plan {
@@ -179,12 +201,35 @@ impl Plan {
         self
     }
 
+    #[must_use]
+    pub fn golden(mut self, vector: serde_json::Value) -> Plan {
+        self.golden.push(serde_json::from_value(vector).unwrap());
+        self
+    }
+
+    #[must_use]
+    pub fn probation(self, ticks: u32, faults_max: u32) -> Plan {
+        self.rules(Probation { ticks, faults_max, clamps_max: None })
+    }
+
+    #[must_use]
+    pub fn rules(mut self, rules: Probation) -> Plan {
+        self.probation = Some(rules);
+        self
+    }
+
+    /// It stays in control whatever it does.
+    #[must_use]
+    pub fn trusted(self) -> Plan {
+        self.probation(0, 0)
+    }
+
     fn slot(&mut self, bytes: &[u8], params: serde_json::Value) -> Slot {
         self.modules.insert(Digest::of(bytes), InlineBytes(bytes.to_vec()));
         Slot { module: Digest::of(bytes), params: serde_json::from_value(params).unwrap() }
     }
 
-    /// A document that the runner takes: nobody has signed its modules.
+    /// A document that the keeper takes: nobody has signed its modules.
     pub fn document(&self, number: u64) -> Document {
         let listed = |bytes: &InlineBytes| {
             let inside = manifest(&bytes.0);
@@ -200,7 +245,10 @@ impl Plan {
         let plan = FunctionPlan {
             active: self.active.clone(),
             candidates: self.candidates.clone(),
-            ..FunctionPlan::default()
+            bounds: self.bounds.clone(),
+            budget: None,
+            golden: self.golden.clone(),
+            probation: self.probation,
         };
         let (_, profile) = Profile::parse(PROFILE).unwrap();
         Document {
@@ -237,10 +285,14 @@ pub fn hot(asked_c: f64) -> Plan {
 /// A component from `hour` to `setpoint_c` with this body of its one function, and
 /// a manifest.
 pub fn guest(name: &str, body: &str) -> Vec<u8> {
-    let manifest = format!(
+    component(body, "", &format!("(@custom \"gnomon.manifest\" \"{}\")", manifest_of(name)))
+}
+
+/// A manifest, as a string of the text format.
+fn manifest_of(name: &str) -> String {
+    format!(
         r#"{{\"name\":\"{name}\",\"version\":\"1\",\"release_counter\":1,\"function\":\"setpoint\"}}"#
-    );
-    component(body, "", &format!("(@custom \"gnomon.manifest\" \"{manifest}\")"))
+    )
 }
 
 /// The same with something else in front and behind.
@@ -258,6 +310,37 @@ pub fn component(body: &str, front: &str, behind: &str) -> Vec<u8> {
         (export "evaluate" (func $f)) {behind})"#
     );
     wat::parse_str(text).unwrap()
+}
+
+/// A component with memory, so that the actuator shows what it remembers: what it asks
+/// for and how its count goes on, both in terms of `$calls`, which is 0 at first.
+pub fn counter(name: &str, asked_c: &str, calls: &str) -> Vec<u8> {
+    let text = format!(
+        r#"(component
+        (type $i-of (record (field "hour" f64)))
+        (import "inputs" (type $i (eq $i-of)))
+        (type $o-of (record (field "setpoint-c" f64)))
+        (import "outputs" (type $o (eq $o-of)))
+        (type $s-of (record (field "calls" u32)))
+        (import "state" (type $s (eq $s-of)))
+        (core module $m (memory (export "m") 1)
+            (func (export "f") (param $hour f64) (param $has i32) (param $calls i32) (result i32)
+                (f64.store (i32.const 8) {asked_c})
+                (i32.store (i32.const 16) {calls})
+                (i32.const 8)))
+        (core instance $c (instantiate $m))
+        (type $evaluate (func (param "in" $i) (param "s" (option $s)) (result (tuple $o $s))))
+        (func $f (type $evaluate) (canon lift (core func $c "f") (memory $c "m")))
+        (export "evaluate" (func $f)) (@custom "gnomon.manifest" "{}"))"#,
+        manifest_of(name)
+    );
+    wat::parse_str(text).unwrap()
+}
+
+/// Asks for so much plus its count, which goes up by one.
+pub fn counting_from(name: &str, asked_c: u32) -> Vec<u8> {
+    let asked = format!("(f64.add (f64.const {asked_c}) (f64.convert_i32_u (local.get $calls)))");
+    counter(name, &asked, "(i32.add (local.get $calls) (i32.const 1))")
 }
 
 pub fn spin() -> Vec<u8> {
@@ -278,7 +361,7 @@ pub struct Actuated {
     pub clamped: bool,
 }
 
-/// The device's end that the runner holds.
+/// The device's end that the keeper holds.
 pub struct Script {
     ticks: Receiver<Tick>,
     actuated: Sender<Actuated>,
@@ -321,9 +404,15 @@ impl Device for Script {
 impl Hands {
     /// Asks for a tick and does not wait; gives its number.
     pub fn ask(&mut self, inputs: Values) -> u64 {
+        self.ask_since(Duration::ZERO, inputs)
+    }
+
+    /// The same, for a tick that came some time ago.
+    pub fn ask_since(&mut self, ago: Duration, inputs: Values) -> u64 {
         self.number += 1;
         let (number, at_ms) = (self.number, self.number * 60_000);
-        self.ticks.send(Tick { function: setpoint(), number, at_ms, inputs }).unwrap();
+        let came = Instant::now().checked_sub(ago).unwrap();
+        self.ticks.send(Tick { function: setpoint(), number, at_ms, came, inputs }).unwrap();
         number
     }
 
@@ -341,6 +430,10 @@ impl Hands {
 
     pub fn tick_with(&mut self, inputs: Values) -> Actuated {
         let number = self.ask(inputs);
+        self.answer(number)
+    }
+
+    pub fn answer(&mut self, number: u64) -> Actuated {
         let answer = self.actuated.recv_timeout(PATIENCE).expect("a tick was left unanswered");
         assert_eq!(answer.tick, number, "answers come in order");
         answer

@@ -1,7 +1,7 @@
 //! Frames: garbage, truncation, and a message that is over the cap.
 
 use gnomon_agent::frames::{read_frame, receiver, sender, write_frame};
-use gnomon_agent_core::message::{FRAME_BYTES_MAX, ToRunner};
+use gnomon_agent_core::message::{FRAME_BYTES_MAX, ToKeeper};
 use std::io::{ErrorKind, Write};
 use std::os::unix::net::UnixStream;
 use std::sync::mpsc::channel;
@@ -23,7 +23,7 @@ fn what_is_no_frame_is_an_error_and_never_a_wait_for_more() {
         ("another message", [&2_u32.to_be_bytes()[..], b"{}"].concat()),
         ("no message at all", 0_u32.to_be_bytes().to_vec()),
     ] {
-        let error = read_frame::<ToRunner>(&mut bytes.as_slice()).unwrap_err();
+        let error = read_frame::<ToKeeper>(&mut bytes.as_slice()).unwrap_err();
         let kind = error.kind();
         assert!(
             matches!(kind, ErrorKind::InvalidData | ErrorKind::UnexpectedEof),

@@ -1,6 +1,7 @@
 //! The whole agent where no broker answers: it goes on with what it has, keeps what
 //! it did, and ends when it is told to or when its device is gone.
 
+use gnomon_agent::planner::outbox::{Room, Sent};
 use gnomon_agent::planner::store::Store;
 use gnomon_agent::start;
 use gnomon_agent::{AgentConfig, AgentHandle, Swapped};
@@ -46,7 +47,9 @@ impl Site {
         let verified = verify::<Document>(&envelope, &self.fleet.root.roles.director).unwrap();
         let modules = plan.modules.clone();
         let floor = Floor::of(&verified, self.fleet.root.version);
-        let mut change = Transaction { floor, time_floor_ms: 0, envelope, modules };
+        let (trial, keeps_previous) = (None, false);
+        let mut change =
+            Transaction { floor, time_floor_ms: 0, envelope, modules, trial, keeps_previous };
         tamper(&mut change);
         self.store().persist(&change).unwrap();
     }
@@ -71,7 +74,7 @@ impl Site {
 
     /// All that waits for a cloud.
     fn outbox(&self) -> Vec<Results> {
-        let waiting = self.store().waiting(0, 10_000).unwrap();
+        let waiting = self.store().waiting(&Sent::default(), Room::UNLIMITED).unwrap();
         waiting.iter().map(|batch| serde_json::from_slice(&batch.bytes).unwrap()).collect()
     }
 

@@ -1,8 +1,9 @@
 //! The socket: one line in, one line out, from any language; and lines that are none.
 
 use gnomon_agent::device::{Device, Next};
-use gnomon_agent::socket::{Response, SocketDevice};
+use gnomon_agent::socket::SocketDevice;
 use gnomon_agent_core::Guard;
+use gnomon_schemas::device::TickAnswer;
 use gnomon_schemas::document::FunctionPlan;
 use gnomon_schemas::results::Source;
 use gnomon_schemas::value::{Value, Values};
@@ -84,13 +85,13 @@ const COLD: &str = r#"{"function":"setpoint","inputs":{"tank_temp_c":51.5,"hour"
 fn a_request_is_answered_by_clamped_outputs() {
     let agent = Agent::start();
     let mut client = agent.connect();
-    let response: Response = client.ask(COLD);
+    let response: TickAnswer = client.ask(COLD);
     assert_eq!(response.outputs["setpoint_c"], Value::Float(60.0));
     assert_eq!((response.source, response.clamped.len()), (Source::Active, 0));
-    let response: Response = client.ask(&COLD.replace("60", "95"));
+    let response: TickAnswer = client.ask(&COLD.replace("60", "95"));
     assert_eq!(response.outputs["setpoint_c"], Value::Float(70.0));
-    assert_eq!(response.clamped, ["setpoint_c"]);
-    let response: Response = client.ask(&COLD.replace("51.5", "80"));
+    assert_eq!(response.clamped, ["setpoint_c".parse().unwrap()].into());
+    let response: TickAnswer = client.ask(&COLD.replace("51.5", "80"));
     assert_eq!(response.outputs["setpoint_c"], Value::Float(35.0), "the interlock");
 }
 
@@ -116,7 +117,7 @@ fn a_line_that_is_no_request_is_refused_and_moves_nothing() {
     let deep = "[".repeat(40) + &"]".repeat(40);
     assert_eq!(client.refused(&deep), Reason::TooDeep);
     // The same connection still works, and the first tick is the first.
-    let _: Response = client.ask(COLD);
+    let _: TickAnswer = client.ask(COLD);
     assert_eq!(agent.ticks.recv_timeout(PATIENCE), Ok(1));
 }
 
@@ -132,20 +133,20 @@ fn an_oversized_line_ends_the_connection_and_the_next_client_is_served() {
         end.as_ref().is_ok_and(|bytes| *bytes == 0)
             || end.is_err_and(|error| error.kind() == ErrorKind::ConnectionReset)
     );
-    let _: Response = agent.connect().ask(COLD);
+    let _: TickAnswer = agent.connect().ask(COLD);
 }
 
 #[test]
 fn clients_take_turns_and_ticks_are_counted_on() {
     let agent = Agent::start();
     for number in 1..=3 {
-        let _: Response = agent.connect().ask(COLD);
+        let _: TickAnswer = agent.connect().ask(COLD);
         assert_eq!(agent.ticks.recv_timeout(PATIENCE), Ok(number));
     }
     // One that says nothing keeps nobody waiting, and may speak up later.
     let mut silent = agent.connect();
-    let _: Response = agent.connect().ask(COLD);
-    let _: Response = silent.ask(COLD);
+    let _: TickAnswer = agent.connect().ask(COLD);
+    let _: TickAnswer = silent.ask(COLD);
 }
 
 #[test]
@@ -156,7 +157,7 @@ fn a_client_that_hangs_up_before_its_answer_harms_nobody() {
     hasty.stream.write_all(b"\n").unwrap();
     drop(hasty);
     assert_eq!(agent.ticks.recv_timeout(PATIENCE), Ok(1));
-    let _: Response = agent.connect().ask(COLD);
+    let _: TickAnswer = agent.connect().ask(COLD);
 }
 
 #[test]

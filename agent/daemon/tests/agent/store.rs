@@ -1,36 +1,64 @@
-//! What survives: floor, documents, modules, outbox; and what is not our store.
+//! What survives: floor, documents, modules, time; and what is not our store. The other
+//! tests of the store take their disk and their batches from here.
 
+use gnomon_agent::planner::outbox::{Room, Sent};
 use gnomon_agent::planner::store::{Store, StoreError};
 use gnomon_agent_core::Floor;
-use gnomon_agent_core::agent::Transaction;
+use gnomon_agent_core::agent::{Append, Transaction};
 use gnomon_schemas::document::InlineBytes;
-use gnomon_schemas::results::Results;
+use gnomon_schemas::results::{Class, Results};
 use gnomon_schemas::{BootId, Digest};
 use rusqlite::Connection;
 use serde_json::json;
-use std::path::PathBuf;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
-struct Disk {
-    folder: TempDir,
+/// A folder of its own, in memory where there is such a place: what a store promises of
+/// its disk is not proved here.
+pub fn folder() -> TempDir {
+    let memory = Path::new("/dev/shm");
+    if memory.is_dir() { TempDir::new_in(memory) } else { TempDir::new() }.unwrap()
+}
+
+pub struct Disk {
+    pub folder: TempDir,
 }
 
 impl Disk {
-    fn new() -> Disk {
-        Disk { folder: tempfile::tempdir().unwrap() }
+    pub fn new() -> Disk {
+        Disk { folder: folder() }
     }
 
-    fn path(&self) -> PathBuf {
+    pub fn path(&self) -> PathBuf {
         self.folder.path().join("agent.db")
     }
 
     /// Opens the store, as a start of the agent does.
-    fn open(&self) -> Store {
+    pub fn open(&self) -> Store {
         Store::open(&self.path()).unwrap()
+    }
+
+    /// Overwrites the first page of a table. The store is closed.
+    pub fn rot(&self, table: &str) {
+        let connection = Connection::open(self.path()).unwrap();
+        let query = "SELECT rootpage, page_size FROM sqlite_schema, pragma_page_size
+                     WHERE name = ?1";
+        let row = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?));
+        let (page, page_bytes): (u32, u32) = connection.query_row(query, [table], row).unwrap();
+        drop(connection);
+        let file = std::fs::File::options().write(true).open(self.path()).unwrap();
+        file.write_all_at(&[0xff; 64], u64::from((page - 1) * page_bytes)).unwrap();
+    }
+
+    /// Changes the file behind the store's back.
+    pub fn tamper(&self, sql: &str) {
+        Connection::open(self.path()).unwrap().execute_batch(sql).unwrap();
     }
 }
 
-fn change(number: u64, modules: &[&[u8]]) -> Transaction {
+/// The document of this version, with these modules.
+pub fn change(number: u64, modules: &[&[u8]]) -> Transaction {
     let envelope = format!("envelope {number}").into_bytes();
     Transaction {
         floor: Floor {
@@ -42,35 +70,89 @@ fn change(number: u64, modules: &[&[u8]]) -> Transaction {
         time_floor_ms: 1_000 + number,
         envelope,
         modules: modules.iter().map(|m| (Digest::of(m), InlineBytes(m.to_vec()))).collect(),
+        trial: None,
+        keeps_previous: false,
     }
 }
 
-fn boot() -> BootId {
+pub fn boot() -> BootId {
     BootId::from_random([1; 16])
 }
 
-fn batch(sequence: u64) -> Results {
-    let batch = json!({
+/// A batch of a class, filled up to about this many bytes more.
+pub fn batch_of(class: Class, sequence: u64, filling: usize) -> Results {
+    let module = Digest::of(b"module");
+    let filled = texts(filling);
+    let mut batch = json!({
         "schema": "gnomon.results.v1", "fleet": "acme", "device": "heater-001",
         "boot": boot(), "sequence": sequence, "engine": Digest::of(b"engine"),
     });
-    serde_json::from_value(batch).unwrap()
+    match class {
+        Class::Faults => {
+            let detail = "x".repeat(filling);
+            let refusal = json!({"reason": "rollback", "detail": detail});
+            batch["refusals"] = json!([{"at_ms": 1, "refusal": refusal}]);
+        }
+        Class::Summaries => {
+            let summary = json!({"function": "setpoint", "module": module, "role": "active",
+                "from_ms": 1, "to_ms": 2, "ticks": 60, "evaluations": 60});
+            batch["summaries"] = json!([summary]);
+            if filling > 0 {
+                batch["records"] = json!([record(&module, &filled)]);
+            }
+        }
+        Class::Samples => batch["records"] = json!([record(&module, &filled)]),
+    }
+    let batch: Results = serde_json::from_value(batch).unwrap();
+    assert_eq!(batch.class(), class);
+    batch
+}
+
+/// A record of values of about this many bytes; one text has a cap of its own.
+pub fn texts(bytes: usize) -> serde_json::Value {
+    let chunk = |at: usize| "x".repeat(4_000.min(bytes - at));
+    let texts = (0..bytes).step_by(4_000).map(|at| (format!("text_{at}"), chunk(at).into()));
+    serde_json::Value::Object(texts.collect())
+}
+
+fn record(module: &Digest, inputs: &serde_json::Value) -> serde_json::Value {
+    json!({"at_ms": 1, "tick": 1, "function": "setpoint", "module": module, "role": "active",
+        "inputs": inputs, "params": {}, "time_us": 9})
+}
+
+pub fn batch(sequence: u64) -> Results {
+    batch_of(Class::Samples, sequence, 0)
+}
+
+/// Batches that are no message of a keeper.
+pub fn only(batches: Vec<Results>) -> Append {
+    Append { batches, states: vec![], done: None }
+}
+
+pub fn append(store: &mut Store, batch: Results) {
+    store.append(&only(vec![batch])).unwrap();
+}
+
+/// The batches that wait, in the order in which they are sent.
+pub fn outbox(store: &Store) -> Vec<Results> {
+    let waiting = store.waiting(&Sent::default(), Room::UNLIMITED).unwrap();
+    waiting.iter().map(|batch| serde_json::from_slice(&batch.bytes).unwrap()).collect()
 }
 
 /// The batches that wait, as (sequence, dropped batches).
-fn waiting(store: &Store) -> Vec<(u64, u64)> {
-    let batches = store.waiting(0, 1_000).unwrap();
-    let batches = batches.iter().map(|b| serde_json::from_slice::<Results>(&b.bytes).unwrap());
-    batches.map(|results| (results.sequence, results.dropped_batches)).collect()
+pub fn waiting(store: &Store) -> Vec<(u64, u64)> {
+    let told = |batch: Results| (batch.sequence, batch.dropped_batches);
+    outbox(store).into_iter().map(told).collect()
 }
 
-fn sequences(store: &Store) -> Vec<u64> {
+pub fn sequences(store: &Store) -> Vec<u64> {
     waiting(store).into_iter().map(|(sequence, _)| sequence).collect()
 }
 
 #[test]
 fn a_new_store_holds_nothing() {
-    let store = Disk::new().open();
+    let disk = Disk::new();
+    let store = disk.open();
     let stored = store.stored().unwrap();
     assert_eq!((stored.floor, stored.envelope), (None, None));
     assert!(stored.modules.is_empty());
@@ -114,17 +196,10 @@ fn the_previous_document_and_its_modules_are_kept_and_older_ones_go() {
     assert!(there(&store, b"second") && there(&store, b"shared") && there(&store, b"third"));
     store.persist(&change(4, &[b"third"])).unwrap();
     assert!(!there(&store, b"second") && !there(&store, b"shared") && there(&store, b"third"));
-    let envelopes: Vec<(String, Vec<u8>)> = Connection::open(disk.path())
-        .unwrap()
-        .prepare("SELECT slot, envelope FROM document ORDER BY slot")
-        .unwrap()
-        .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))
-        .unwrap()
-        .map(Result::unwrap)
-        .collect();
-    let expected = [("current", "envelope 4"), ("previous", "envelope 3")];
-    let expected = expected.map(|(slot, text)| (slot.to_owned(), text.as_bytes().to_vec()));
-    assert_eq!(envelopes, expected);
+    let stored = store.stored().unwrap();
+    assert_eq!(stored.envelope.as_deref(), Some(&b"envelope 4"[..]));
+    assert_eq!(stored.previous.as_deref(), Some(&b"envelope 3"[..]));
+    assert_eq!(stored.envelope_trust_version, Some(1));
 }
 
 #[test]
@@ -132,124 +207,98 @@ fn a_failed_transaction_changes_nothing() {
     let disk = Disk::new();
     let mut store = disk.open();
     store.persist(&change(1, &[b"first"])).unwrap();
-    let locked = Connection::open(disk.path()).unwrap();
-    locked
-        .execute_batch(
-            "CREATE TRIGGER full BEFORE INSERT ON module
-        BEGIN SELECT raise(ABORT, 'disk full'); END;",
-        )
-        .unwrap();
+    disk.tamper(
+        "CREATE TRIGGER full BEFORE INSERT ON module
+         BEGIN SELECT raise(ABORT, 'disk full'); END;",
+    );
     let error = store.persist(&change(2, &[b"second"])).unwrap_err();
     assert!(error.to_string().contains("disk full"), "{error}");
-    let stored = disk.open().stored().unwrap();
-    assert_eq!(stored.floor, Some(change(1, &[]).floor));
+    for stored in [store.stored().unwrap(), disk.open().stored().unwrap()] {
+        assert_eq!(stored.floor, Some(change(1, &[]).floor));
+        assert_eq!(stored.envelope.as_deref(), Some(&b"envelope 1"[..]));
+        assert_eq!(stored.modules.keys().collect::<Vec<_>>(), [&Digest::of(b"first")]);
+    }
+    disk.tamper("DROP TRIGGER full");
+    store.persist(&change(2, &[b"second"])).unwrap();
+    assert_eq!(store.stored().unwrap().floor, Some(change(2, &[]).floor), "it goes on");
+}
+
+#[test]
+fn the_very_document_again_takes_its_own_place_and_heals_a_damaged_module() {
+    let disk = Disk::new();
+    let mut store = disk.open();
+    store.persist(&change(1, &[b"first"])).unwrap();
+    store.persist(&change(2, &[b"second"])).unwrap();
+    disk.tamper("UPDATE module SET bytes = CAST('evil' AS BLOB)");
+    store.persist(&change(2, &[b"second"])).unwrap();
+    let stored = store.stored().unwrap();
+    assert_eq!(stored.previous.as_deref(), Some(&b"envelope 1"[..]), "not pushed out by itself");
+    assert_eq!(stored.modules[&Digest::of(b"second")], b"second");
+}
+
+#[test]
+fn a_row_that_cannot_be_read_costs_only_itself() {
+    let disk = Disk::new();
+    disk.open().persist(&change(1, &[b"first"])).unwrap();
+    append(&mut disk.open(), batch(1));
+    for facts in ["floor", "trial", "outbox", "time_floor_ms", "rolled_back_from"] {
+        disk.tamper(&format!("INSERT OR REPLACE INTO fact VALUES ('{facts}', '{{no json')"));
+    }
+    disk.tamper(
+        "INSERT INTO failure (document, refusal) VALUES ('no digest', '{}');
+         INSERT INTO state VALUES ('current', 'Not A Name', 'x', 'active', '{}');
+         INSERT INTO module VALUES ('no digest', x'00');",
+    );
+    let mut store = disk.open();
+    let stored = store.stored().unwrap();
     assert_eq!(stored.envelope.as_deref(), Some(&b"envelope 1"[..]));
-    assert_eq!(stored.modules.keys().collect::<Vec<_>>(), [&Digest::of(b"first")]);
+    assert_eq!(stored.mirror.floor, Some(change(1, &[]).floor), "the floor has its mirror");
+    assert_eq!((stored.trial, stored.rolled_back_from), (None, None));
+    assert_eq!((stored.failures.len(), stored.states.len(), stored.modules.len()), (0, 0, 1));
+    append(&mut store, batch(2));
+    assert_eq!(sequences(&store), [1, 2], "the books were made anew");
 }
 
 #[test]
-fn the_outbox_keeps_its_order_over_restarts_and_pages() {
+fn the_status_can_be_read_while_an_agent_is_at_work() {
     let disk = Disk::new();
-    (1..=3).for_each(|sequence| disk.open().append(&batch(sequence)).unwrap());
+    assert!(Store::open_read_only(&disk.path()).is_err(), "it makes none");
     let mut store = disk.open();
-    (4..=6).for_each(|sequence| store.append(&batch(sequence)).unwrap());
-    assert_eq!(sequences(&store), [1, 2, 3, 4, 5, 6]);
-    let first = store.waiting(0, 2).unwrap();
-    let rest = store.waiting(first[1].id, 100).unwrap();
-    assert_eq!((first.len(), rest.len()), (2, 4));
-    assert_eq!(store.waiting_count().unwrap(), 6);
+    store.persist(&change(3, &[b"module"])).unwrap();
+    store.persist_root(2, b"root", None).unwrap();
+    append(&mut store, batch_of(Class::Faults, 1, 10));
+    append(&mut store, batch(2));
+    let mut reader = Store::open_read_only(&disk.path()).unwrap();
+    assert_eq!(reader.status().unwrap(), store.status().unwrap());
+    append(&mut store, batch(3));
+    let status = reader.status().unwrap();
+    assert_eq!(status.outbox[&Class::Samples].rows, 2, "what an agent writes meanwhile shows");
+    assert_eq!((status.appended, status.trust_version, status.has_ballast), (3, 2, true));
+    assert_eq!(status.floor, Some(change(3, &[]).floor));
+    let error = reader.append(&only(vec![batch(4)])).unwrap_err();
+    assert!(error.to_string().contains("readonly"), "{error}");
+    let json = serde_json::to_value(&status).unwrap();
+    assert_eq!(json["outbox"]["faults"]["rows"], 1);
+    assert!(status.database_bytes > 0);
+
+    // And after it, without its log.
+    store.close().unwrap();
+    drop(reader);
+    let status = Store::open_read_only(&disk.path()).unwrap().status().unwrap();
+    assert_eq!(status.appended, 3);
 }
 
 #[test]
-fn a_batch_is_kept_once() {
-    let mut store = Disk::new().open();
-    (0..3).for_each(|_| store.append(&batch(1)).unwrap());
-    assert_eq!(sequences(&store), [1]);
-}
-
-#[test]
-fn an_ack_deletes_what_it_names_and_nothing_else() {
+fn a_store_that_was_never_an_agents_is_refused_and_left_as_it_is() {
     let disk = Disk::new();
-    let mut store = disk.open();
-    (1..=5).for_each(|sequence| store.append(&batch(sequence)).unwrap());
-    store.delete(&BootId::from_random([2; 16]), &[1, 2, 3]).unwrap();
-    assert_eq!(sequences(&store), [1, 2, 3, 4, 5], "another boot numbers from 1, too");
-    store.delete(&boot(), &[2, 4, 99, u64::MAX]).unwrap();
-    assert_eq!(sequences(&disk.open()), [1, 3, 5]);
-}
-
-#[test]
-fn over_its_cap_the_outbox_drops_the_oldest_and_the_next_batch_says_how_many() {
-    let disk = Disk::new();
-    let size = serde_json::to_vec(&batch(1)).unwrap().len();
-    let open = || disk.open().with_outbox_bytes_max(size * 3 + size / 2);
-    let mut store = open();
-    (1..=5).for_each(|sequence| store.append(&batch(sequence)).unwrap());
-    assert_eq!(waiting(&store), [(3, 0), (4, 0), (5, 1)]);
-    // The count outlives a restart.
-    let mut store = open();
-    store.append(&batch(6)).unwrap();
-    assert_eq!(waiting(&store), [(4, 0), (5, 1), (6, 1)]);
-}
-
-#[test]
-fn a_dropped_batch_takes_no_count_with_it() {
-    let disk = Disk::new();
-    let size = serde_json::to_vec(&batch(1)).unwrap().len();
-    let mut store = disk.open().with_outbox_bytes_max(size + size / 2);
-    (1..=9).for_each(|sequence| store.append(&batch(sequence)).unwrap());
-    assert_eq!(sequences(&store), [9]);
-    // Eight were dropped: what the ninth does not tell, the tenth does.
-    let mut store = disk.open();
-    store.append(&batch(10)).unwrap();
-    assert_eq!(waiting(&store).into_iter().map(|(_, dropped)| dropped).sum::<u64>(), 8);
-}
-
-#[test]
-fn a_store_of_a_later_form_is_refused_and_left_as_it_is() {
-    let disk = Disk::new();
-    disk.open().persist(&change(1, &[])).unwrap();
-    Connection::open(disk.path()).unwrap().pragma_update(None, "user_version", 3).unwrap();
-    let error = Store::open(&disk.path()).err().unwrap();
-    assert!(matches!(error, StoreError::Newer(3)), "{error}");
-    assert!(error.to_string().contains("newer agent"), "{error}");
-}
-
-#[test]
-fn a_file_that_is_not_ours_is_refused_and_left_as_it_is() {
-    let disk = Disk::new();
-    let foreign = Connection::open(disk.path()).unwrap();
-    foreign.execute_batch("CREATE TABLE notes (text TEXT)").unwrap();
-    drop(foreign);
+    disk.tamper("CREATE TABLE notes (text TEXT)");
     let before = std::fs::read(disk.path()).unwrap();
     let error = Store::open(&disk.path()).err().unwrap();
-    assert!(matches!(error, StoreError::Foreign(_)), "{error}");
+    assert!(matches!(error, StoreError::Foreign(_)) && !error.is_damage(), "{error}");
     assert_eq!(std::fs::read(disk.path()).unwrap(), before);
+    assert_eq!(std::fs::read_dir(disk.folder.path()).unwrap().count(), 1, "and nothing beside it");
 
     let disk = Disk::new();
-    let foreign = Connection::open(disk.path()).unwrap();
-    foreign.pragma_update(None, "application_id", 42).unwrap();
-    foreign.execute_batch("CREATE TABLE notes (text TEXT)").unwrap();
+    disk.tamper("PRAGMA application_id = 42; CREATE TABLE notes (text TEXT)");
     assert!(matches!(Store::open(&disk.path()).err().unwrap(), StoreError::Foreign(_)));
-
-    let disk = Disk::new();
-    std::fs::write(disk.path(), b"a letter to my aunt, not a database. ".repeat(100)).unwrap();
-    let error = Store::open(&disk.path()).err().unwrap();
-    assert!(error.to_string().contains("not a database"), "{error}");
-}
-
-#[test]
-fn a_store_of_the_form_before_is_taken_over() {
-    let disk = Disk::new();
-    disk.open().persist(&change(7, &[b"one"])).unwrap();
-    let old = Connection::open(disk.path()).unwrap();
-    old.execute_batch(
-        r#"DROP TABLE trust_root; PRAGMA user_version = 1;
-           UPDATE fact SET value = replace(value, ',"trust_version":1', '') WHERE name = 'floor';"#,
-    )
-    .unwrap();
-    drop(old);
-    let stored = disk.open().stored().unwrap();
-    assert_eq!(stored.floor, Some(change(7, &[]).floor));
-    assert!(stored.roots.is_empty() && stored.modules.len() == 1);
 }

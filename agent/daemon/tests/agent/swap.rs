@@ -1,6 +1,6 @@
 //! The swap: between two ticks, with none left unanswered.
 
-use gnomon_agent_core::message::{FromRunner, ToRunner};
+use gnomon_agent_core::message::FromKeeper;
 use gnomon_schemas::results::Source;
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -23,10 +23,10 @@ fn swaps_under_a_stream_of_ticks_leave_none_unanswered_and_start_where_they_say(
         bench.send_prepare(&plan.document(number), &plan.modules);
         (0..5).for_each(|_| asked = bench.hands.ask(inputs(1.0, 50.0)));
         bench.wait_prepared(number).unwrap();
-        bench.tell(&ToRunner::Activate { version: number.try_into().unwrap() });
+        bench.send_activate(number);
         (0..5).for_each(|_| asked = bench.hands.ask(inputs(1.0, 50.0)));
         let from_tick = bench.wait(|message| match message {
-            FromRunner::Activated { version, from_tick, .. } => {
+            FromKeeper::Activated { version, from_tick, .. } => {
                 assert_eq!(version.get(), number);
                 Some(from_tick[&setpoint()])
             }

@@ -3,7 +3,7 @@
 
 use gnomon_agent::planner::mirror::MIRROR_FILE;
 use gnomon_agent::planner::store::Store;
-use gnomon_agent_core::message::ToRunner;
+use gnomon_agent_core::message::ToKeeper;
 use gnomon_schemas::results::Source;
 use gnomon_schemas::{Digest, Reason};
 use std::fs;
@@ -20,11 +20,11 @@ fn a_recalled_module_is_stopped_between_two_ticks_and_the_defaults_hold() {
     bench.put_in_force(1, &plan);
     assert_eq!(bench.hands.tick(1.0).source, Source::Active);
     let candidate = Digest::of(gnomon_examples::WATER_HEATER_HOT);
-    bench.tell(&ToRunner::Stop { modules: [candidate.clone()].into() });
+    bench.tell(&ToKeeper::Stop { modules: [candidate.clone()].into() });
     // Only the candidate was recalled: control goes on.
     assert_eq!(bench.hands.tick(1.0).source, Source::Active);
-    bench.tell(&ToRunner::Stop { modules: [Digest::of(gnomon_examples::WATER_HEATER_TOU)].into() });
-    // The runner takes one after the other: once control has ended, both are stopped.
+    bench.tell(&ToKeeper::Stop { modules: [Digest::of(gnomon_examples::WATER_HEATER_TOU)].into() });
+    // The keeper takes one after the other: once control has ended, both are stopped.
     let mut ticks = 3;
     while bench.hands.tick(1.0).source == Source::Active {
         ticks += 1;

@@ -5,7 +5,7 @@ use anyhow::{Context as _, Result};
 use clap::{ArgGroup, Args};
 use gnomon_schemas::document::InlineBytes;
 use gnomon_schemas::ids::{Digest, PublisherName};
-use gnomon_schemas::module::{JudgeEvidence as _, ModuleEvidence};
+use gnomon_schemas::module::{JudgeEvidence as _, ModuleEvidence, check_denied, check_release};
 use gnomon_schemas::reason::{Reason, Refusal};
 use gnomon_schemas::succession::verify_first_root;
 use gnomon_schemas::trust::TrustRoot;
@@ -161,19 +161,11 @@ fn judge(
     evidence: &ModuleEvidence,
     root: &TrustRoot,
 ) -> Result<(), Refusal> {
-    if root.denied.contains(digest) {
-        return Err(Refusal::new(Reason::ModuleDenied, format!("the trust root denies {digest}")));
-    }
+    check_denied(digest, root)?;
     JUDGE.judge(bytes, evidence, root, clock::now_ms())?;
     let Some(manifest) = gnomon_host::manifest(bytes) else {
         let detail = "no readable `gnomon.manifest` section";
         return Err(Refusal::new(Reason::ModuleManifestMismatch, detail));
     };
-    let min = root.release_counter_min.get(&manifest.name).copied().unwrap_or(0);
-    if manifest.release_counter < min {
-        let (name, counter) = (&manifest.name, manifest.release_counter);
-        let detail = format!("release counter {counter} of `{name}` is below the lowest, {min}");
-        return Err(Refusal::new(Reason::ReleaseCounterTooLow, detail));
-    }
-    Ok(())
+    Ok(check_release(&manifest.name, manifest.release_counter, root)?)
 }

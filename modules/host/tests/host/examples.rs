@@ -91,7 +91,10 @@ fn all_fit_the_profile_and_its_budget() {
     for example in gnomon_examples::ALL {
         let admitted = admitted(example.component);
         assert!(admitted.interface().outputs.contains_key(&"setpoint_c".parse().unwrap()));
-        assert_eq!(admitted.interface().state.is_some(), example.name == "smoothed-setpoint");
+        let with_memory = example.name.starts_with("smoothed-setpoint");
+        assert_eq!(admitted.interface().state.is_some(), with_memory);
+        let second = example.name == "smoothed-setpoint-2";
+        assert_eq!(admitted.interface().migrate.is_some(), second);
     }
 }
 

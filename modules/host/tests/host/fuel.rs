@@ -140,6 +140,7 @@ fn example_cases(host: &Host) -> Vec<Case> {
             })),
             "water-heater-hot" => values(json!({"asked_c": 95.0})),
             "smoothed-setpoint" => values(json!({"target_c": 55.0, "weight": 0.25})),
+            "smoothed-setpoint-2" => values(json!({"target_c": 55.0, "readings": 4})),
             _ => crate::examples::price_params(),
         };
         for (hours, temp) in [(0, 50.0), (1, 44.0), (24, 50.0), (24, 46.0), (48, 50.0)] {

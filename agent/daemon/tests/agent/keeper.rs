@@ -1,14 +1,15 @@
-//! The runner in control: clamping, faults, state, refused modules, its end.
+//! The keeper in control: clamping, faults, state, late ticks, refused modules, its end.
 
-use gnomon_agent_core::message::ToRunner;
+use gnomon_agent_core::message::ToKeeper;
 use gnomon_schemas::document::InlineBytes;
 use gnomon_schemas::results::{SlotRole, Source};
 use gnomon_schemas::value::Value;
 use gnomon_schemas::{Digest, Reason};
 use serde_json::json;
 use std::sync::mpsc::RecvTimeoutError;
+use std::time::Duration;
 
-use super::bench::Bench;
+use super::bench::{Bench, digest_of};
 use super::fixture::{PATIENCE, Plan, component, hot, inputs, spin, tou};
 
 #[test]
@@ -33,12 +34,13 @@ fn an_activated_function_is_in_control() {
 fn a_prepared_function_is_not_in_control() {
     let mut bench = Bench::new();
     let plan = tou();
-    assert_eq!(bench.refusal_of(&plan.document(1), &plan.modules), None);
+    assert_eq!(bench.reason_of(&plan.document(1), &plan.modules), None);
     assert_eq!(bench.hands.tick(1.0).source, Source::Default);
-    // Asked for another version than the prepared one: nothing may act.
-    bench.tell(&ToRunner::Activate { version: 2.try_into().unwrap() });
+    // Asked for another document than the prepared one: nothing may act.
+    let document = digest_of(&plan.document(2));
+    bench.tell(&ToKeeper::Activate { document, version: 1.try_into().unwrap() });
     let again = hot(66.0);
-    assert_eq!(bench.refusal_of(&again.document(3), &again.modules), None);
+    assert_eq!(bench.reason_of(&again.document(3), &again.modules), None);
     assert_eq!(bench.hands.tick(1.0).source, Source::Default);
 }
 
@@ -62,7 +64,7 @@ fn a_hostile_active_function_holds_the_last_value_then_the_default() {
     let mut bench = Bench::new();
     bench.put_in_force(1, &tou());
     assert_eq!(bench.hands.tick(1.0).setpoint_c, 60.0);
-    bench.put_in_force(2, &Plan::active(&spin(), json!({})));
+    bench.put_in_force(2, &Plan::active(&spin(), json!({})).trusted());
     for _ in 0..5 {
         let got = bench.hands.tick(1.0);
         assert_eq!((got.source, got.setpoint_c), (Source::HoldLast, 60.0));
@@ -137,7 +139,7 @@ fn a_document_that_cannot_be_admitted_says_why_and_the_active_function_goes_on()
     let mut version = 1;
     let mut check = |name: &str, plan: &Plan, reason: Reason| {
         version += 1;
-        let refused = bench.refusal_of(&plan.document(version), &plan.modules);
+        let refused = bench.reason_of(&plan.document(version), &plan.modules);
         assert_eq!(refused, Some(reason), "{name}");
         assert_eq!(bench.hands.tick(1.0).setpoint_c, 60.0, "{name}");
     };
@@ -153,9 +155,9 @@ fn a_document_that_cannot_be_admitted_says_why_and_the_active_function_goes_on()
     let mut lost = ok.clone();
     lost.modules.values_mut().for_each(|bytes| *bytes = InlineBytes(vec![]));
     version += 1;
-    let refused = bench.refusal_of(&ok.document(version), &lost.modules);
+    let refused = bench.reason_of(&ok.document(version), &lost.modules);
     assert_eq!(refused, Some(Reason::ModuleManifestMismatch));
-    let refused = bench.refusal_of(&ok.document(version), &std::collections::BTreeMap::new());
+    let refused = bench.reason_of(&ok.document(version), &std::collections::BTreeMap::new());
     assert_eq!(refused, Some(Reason::ModuleMissing));
     assert_eq!(bench.hands.tick(1.0).setpoint_c, 60.0);
 }
@@ -173,7 +175,7 @@ fn an_old_release_cannot_be_passed_off_as_a_newer_one() {
     for change in changes {
         let mut document = plan.document(1);
         document.modules.values_mut().for_each(change);
-        let refused = bench.refusal_of(&document, &plan.modules);
+        let refused = bench.reason_of(&document, &plan.modules);
         assert_eq!(refused, Some(Reason::ModuleManifestMismatch));
     }
 }
@@ -181,11 +183,13 @@ fn an_old_release_cannot_be_passed_off_as_a_newer_one() {
 #[test]
 fn a_failed_preparation_leaves_nothing_that_could_be_activated() {
     let mut bench = Bench::new();
-    let good = tou();
-    assert_eq!(bench.refusal_of(&good.document(2), &good.modules), None);
-    let bad = Plan::active(b"garbage", json!({}));
-    assert!(bench.refusal_of(&bad.document(2), &bad.modules).is_some());
-    bench.tell(&ToRunner::Activate { version: 2.try_into().unwrap() });
+    let (good, bad) = (tou(), Plan::active(b"garbage", json!({})));
+    let (prepared, refused) = (good.document(2), bad.document(2));
+    assert_eq!(bench.reason_of(&prepared, &good.modules), None);
+    assert!(bench.reason_of(&refused, &bad.modules).is_some());
+    for document in [digest_of(&prepared), digest_of(&refused)] {
+        bench.tell(&ToKeeper::Activate { document, version: 2.try_into().unwrap() });
+    }
     bench.put_in_force(3, &Plan::default());
     assert_eq!(bench.hands.tick(1.0).source, Source::Default);
 }
@@ -195,11 +199,11 @@ fn defaults_hold_after_expiry_until_the_next_document() {
     let mut bench = Bench::new();
     bench.put_in_force(1, &tou());
     assert_eq!(bench.hands.tick(1.0).setpoint_c, 60.0);
-    bench.tell(&ToRunner::Defaults);
+    bench.tell(&ToKeeper::Defaults);
     // Frames are taken in order: once the next is answered, the last was obeyed
     // at the latest between the next two ticks.
     let next = hot(66.0);
-    assert_eq!(bench.refusal_of(&next.document(2), &next.modules), None);
+    assert_eq!(bench.reason_of(&next.document(2), &next.modules), None);
     let got = bench.hands.tick(1.0);
     assert_eq!((got.source, got.setpoint_c), (Source::Default, 50.0));
     bench.activate(2);
@@ -235,17 +239,40 @@ fn many_records_travel_in_batches_that_the_cloud_takes() {
 }
 
 #[test]
-fn the_runner_ends_when_the_planner_goes_and_lets_the_device_go() {
+fn a_keeper_that_shares_its_planners_process_ends_with_it_and_lets_the_device_go() {
     let mut bench = Bench::new();
     bench.put_in_force(1, &tou());
     bench.hands.tick(1.0);
-    let hands = bench.leave();
+    let (keeper, hands) = bench.leave();
     let end = hands.actuated.recv_timeout(PATIENCE);
     assert_eq!(end, Err(RecvTimeoutError::Disconnected));
+    drop(keeper);
 }
 
 #[test]
-fn the_runner_ends_when_the_device_goes_and_says_all_that_it_has_counted() {
+fn a_tick_that_came_long_ago_is_answered_with_what_holds_and_counted() {
+    let mut bench = Bench::new();
+    bench.put_in_force(1, &tou().probation(20, 0));
+    assert_eq!(bench.hands.tick(1.0).setpoint_c, 60.0);
+    for _ in 0..3 {
+        let late = bench.hands.ask_since(Duration::from_secs(2), inputs(12.0, 50.0));
+        let got = bench.hands.answer(late);
+        assert_eq!((got.source, got.setpoint_c), (Source::HoldLast, 60.0));
+    }
+    let got = bench.hands.tick(12.0);
+    assert_eq!(
+        (got.source, got.setpoint_c),
+        (Source::Active, 45.0),
+        "it is not the module's fault"
+    );
+    let (summaries, _) = bench.close();
+    assert_eq!(summaries[0].faults[&Reason::DeadlineMissed], 3);
+    assert_eq!((summaries[0].evaluations, summaries[0].ticks), (2, 5));
+    assert_eq!(summaries[0].sources[&Source::HoldLast], 3);
+}
+
+#[test]
+fn the_keeper_ends_when_the_device_goes_and_says_all_that_it_has_counted() {
     let mut bench = Bench::new();
     bench.put_in_force(
         1,

@@ -1,0 +1,217 @@
+//! What disturbs control: tick latency at 1 kHz through keeper and runner processes, by
+//! itself, while the largest allowed module is compiled, while documents are swapped, and
+//! beside a candidate that never ends. Prints each against the quiet phases of the run.
+//!
+//! `cargo bench --workspace --bench keeper`
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a program that measures"
+)]
+
+#[path = "../../agent/daemon/tests/agent/fixture.rs"]
+#[allow(dead_code, unreachable_pub, missing_docs, reason = "the agent's tests use the rest")]
+mod fixture;
+#[path = "../poison/mod.rs"]
+#[allow(dead_code, unused_imports, reason = "the tests use the rest")]
+mod poison;
+
+use fixture::{Plan, inputs, setpoint, spin, tou};
+use gnomon_agent::cell::processes;
+use gnomon_agent::device::{Device, Next, Tick};
+use gnomon_agent::frames::{self, FrameSender};
+use gnomon_agent::keeper::{Keeper, KeeperOptions, WithoutPlanner};
+use gnomon_agent_core::Clamped;
+use gnomon_agent_core::message::{FromKeeper, Prepare, ToKeeper};
+use gnomon_schemas::Digest;
+use gnomon_schemas::results::Source;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::{Duration, Instant};
+
+/// From tick to tick.
+const PERIOD: Duration = Duration::from_millis(1);
+/// One quiet phase.
+const QUIET: Duration = Duration::from_secs(3);
+/// Swaps from one document to the next and back.
+const SWAPS: u32 = 40;
+
+/// One tick, as the firmware saw it.
+#[derive(Clone, Copy)]
+struct Answer {
+    latency: Duration,
+    source: Source,
+}
+
+/// A device that is due every millisecond, whatever happened to the tick before.
+struct Metronome {
+    due: Instant,
+    number: u64,
+    answers: Sender<Answer>,
+}
+
+impl Device for Metronome {
+    fn next_tick(&mut self, _patience: Duration) -> Next {
+        self.due += PERIOD;
+        let now = Instant::now();
+        if let Some(left) = self.due.checked_duration_since(now) {
+            std::thread::sleep(left);
+        } else if now - self.due > 50 * PERIOD {
+            // The machine stood still: what was due meanwhile was nobody's fault here.
+            self.due = now;
+        }
+        self.number += 1;
+        let (number, came) = (self.number, Instant::now());
+        Next::Tick(Tick {
+            function: setpoint(),
+            number,
+            at_ms: number,
+            came,
+            inputs: inputs(1.0, 50.0),
+        })
+    }
+
+    fn actuate(&mut self, tick: &Tick, values: &Clamped) {
+        let latency = tick.came.elapsed();
+        // A bench that has ended no longer listens.
+        let _ = self.answers.send(Answer { latency, source: values.source() });
+    }
+}
+
+struct Rig {
+    planner: FrameSender<ToKeeper>,
+    messages: Receiver<FromKeeper>,
+    answers: Receiver<Answer>,
+    version: u64,
+    _keeper: Keeper,
+    _folder: tempfile::TempDir,
+}
+
+impl Rig {
+    fn new() -> Rig {
+        let folder = tempfile::tempdir().unwrap();
+        let exe = PathBuf::from(env!("CARGO_BIN_EXE_gnomon-agent-under-test"));
+        let workshop = processes(exe, folder.path().to_owned(), None).unwrap();
+        let (sender, answers) = channel();
+        let device = Metronome { due: Instant::now(), number: 0, answers: sender };
+        let options = KeeperOptions { without_planner: WithoutPlanner::GoOn, realtime: None };
+        let keeper = Keeper::start(fixture::profile(), Box::new(device), workshop, options);
+        let keeper = keeper.unwrap();
+        let (own, other) = UnixStream::pair().unwrap();
+        let (sender, messages) = channel();
+        frames::receiver("bench", own.try_clone().unwrap(), move |m| sender.send(m).is_ok())
+            .unwrap();
+        let planner = frames::sender("bench", own).unwrap();
+        keeper.attach(other).unwrap();
+        Rig { planner, messages, answers, version: 0, _keeper: keeper, _folder: folder }
+    }
+
+    /// Prepares a document; whether it was admitted.
+    fn prepare(&mut self, plan: &Plan) -> Option<Digest> {
+        self.version += 1;
+        let mut document = plan.document(self.version);
+        document.functions.values_mut().for_each(|function| {
+            function.probation =
+                Some(gnomon_schemas::document::Probation { ticks: 0, ..Default::default() });
+        });
+        let digest = Digest::of(&serde_json::to_vec(&document).unwrap());
+        let prepare = Prepare {
+            digest: digest.clone(),
+            document,
+            modules: plan.modules.clone(),
+            states: vec![],
+            on_trial: false,
+        };
+        self.planner.send(ToKeeper::Prepare(Box::new(prepare))).unwrap();
+        loop {
+            if let FromKeeper::Prepared { document, outcome } = self.messages.recv().unwrap()
+                && document == digest
+            {
+                return outcome.is_ok().then_some(digest);
+            }
+        }
+    }
+
+    fn activate(&mut self, document: Digest) {
+        let version = self.version.try_into().unwrap();
+        self.planner.send(ToKeeper::Activate { document, version }).unwrap();
+        while !matches!(self.messages.recv().unwrap(), FromKeeper::Activated { .. }) {}
+    }
+
+    fn put_in_force(&mut self, plan: &Plan) {
+        let document = self.prepare(plan).expect("a good document is admitted");
+        self.activate(document);
+    }
+
+    /// What was answered since the last call.
+    fn answers(&self) -> Vec<Answer> {
+        self.answers.try_iter().collect()
+    }
+
+    fn quiet(&self) -> Vec<Answer> {
+        self.answers();
+        std::thread::sleep(QUIET);
+        self.answers()
+    }
+}
+
+/// One row of the table.
+fn row(name: &str, answers: &[Answer], quiet_p99_us: f64) -> f64 {
+    let mut us: Vec<f64> = answers.iter().map(|a| a.latency.as_secs_f64() * 1e6).collect();
+    us.sort_by(f64::total_cmp);
+    let at = |share: f64| us[((us.len() - 1) as f64 * share) as usize];
+    let missed = answers.iter().filter(|answer| answer.source != Source::Active).count();
+    let late = answers.iter().filter(|answer| answer.latency > PERIOD).count();
+    let ratio = if quiet_p99_us > 0.0 { at(0.99) / quiet_p99_us } else { 1.0 };
+    println!(
+        "{name:<34} {:>7} {missed:>7} {late:>6} {:>8.0} {:>8.0} {:>8.0} {:>9.0} {ratio:>7.2}",
+        us.len(),
+        at(0.5),
+        at(0.99),
+        at(0.999),
+        us[us.len() - 1],
+    );
+    at(0.99)
+}
+
+fn main() {
+    let mut rig = Rig::new();
+    rig.put_in_force(&tou());
+    println!("keeper and runner as processes, a tick every {PERIOD:?}; latency in us");
+    println!(
+        "{:<34} {:>7} {:>7} {:>6} {:>8} {:>8} {:>8} {:>9} {:>7}",
+        "phase", "ticks", "missed", "late", "p50", "p99", "p99.9", "max", "ratio"
+    );
+    let quiet = rig.quiet();
+    let quiet_p99_us = row("quiet", &quiet, 0.0);
+
+    let largest = poison::zoo().iter().find(|animal| animal.name == "largest-allowed").unwrap();
+    let bytes = largest.bytes.len();
+    let start = Instant::now();
+    let admitted = rig.prepare(&tou().candidate(&largest.bytes, serde_json::json!({})));
+    let took = start.elapsed();
+    let during = rig.answers();
+    row("compiling the largest allowed", &during, quiet_p99_us);
+    let quiet = rig.quiet();
+    let quiet_p99_us = row("quiet", &quiet, 0.0);
+
+    let start = Instant::now();
+    for swap in 0..SWAPS {
+        rig.put_in_force(&if swap % 2 == 0 { fixture::hot(60.0) } else { tou() });
+    }
+    let swapping = start.elapsed();
+    row("swapping documents", &rig.answers(), quiet_p99_us);
+
+    rig.put_in_force(&tou().candidate(&spin(), serde_json::json!({})));
+    let poisoned = rig.quiet();
+    row("beside a candidate without end", &poisoned, quiet_p99_us);
+    rig.put_in_force(&tou());
+    row("quiet", &rig.quiet(), quiet_p99_us);
+
+    let fate = if admitted.is_some() { "admitted" } else { "refused" };
+    println!("the largest allowed module: {bytes} bytes, {fate} after {took:.1?}");
+    println!("{SWAPS} documents prepared and swapped in {swapping:.1?}");
+}
