@@ -46,6 +46,16 @@ enum Verdict {
     Proven,
 }
 
+impl Verdict {
+    fn of(message: &FromKeeper) -> Option<Verdict> {
+        match message {
+            FromKeeper::RolledBack(what) => Some(Verdict::RolledBack(what.refusal.reason)),
+            FromKeeper::Proven { .. } => Some(Verdict::Proven),
+            _ => None,
+        }
+    }
+}
+
 impl Rig {
     fn new() -> Rig {
         let folder = tempfile::tempdir().unwrap();
@@ -115,14 +125,16 @@ impl Rig {
         for _ in 0..TRIAL_TICKS {
             let got = self.tick();
             assert!((35.0..=70.0).contains(&got.setpoint_c), "{animal}: {got:?}");
-            while let Ok(message) = self.messages.try_recv() {
-                match message {
-                    FromKeeper::RolledBack(what) => {
-                        return Verdict::RolledBack(what.refusal.reason);
-                    }
-                    FromKeeper::Proven { .. } => return Verdict::Proven,
-                    _ => {}
+            // Its word comes by another thread: it may be a little behind.
+            while let Ok(message) = self.messages.recv_timeout(Duration::from_millis(2)) {
+                if let Some(verdict) = Verdict::of(&message) {
+                    return verdict;
                 }
+            }
+        }
+        while let Ok(message) = self.messages.recv_timeout(Duration::from_secs(10)) {
+            if let Some(verdict) = Verdict::of(&message) {
+                return verdict;
             }
         }
         panic!("{animal}: no verdict after {TRIAL_TICKS} ticks");

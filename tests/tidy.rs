@@ -338,5 +338,5 @@ fn every_invariant_names_a_test_that_exists() {
         assert!(!named.is_empty(), "no test that exists is named in: {line}");
         assert_eq!(named.len(), tests.len(), "a test that is named does not exist: {line}");
     }
-    assert_eq!(numbered, 12, "twelve invariants");
+    assert_eq!(numbered, 15, "fifteen invariants");
 }

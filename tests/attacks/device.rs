@@ -338,8 +338,9 @@ fn a_store_edited_on_disk_acts_on_nothing_that_was_edited() {
     let mut device = scene(&broker, "edited");
     device.direct(&broker, &approved(tou(2, 58.0)));
     device.wait_applied(&broker, 2);
-    // It proves itself: one that had not would not be restarted with for ever.
-    (0..30).for_each(|_| device.wait_output("active", 58.0));
+    // One that had not proved itself would not be restarted with for ever, and what was
+    // healed is on probation anew.
+    device.proves_itself(&broker);
     let module = gnomon_examples::WATER_HEATER_TOU;
     let digest = Digest::of(module);
     let machine_code = [b"\x7fELF\x02\x01\x01".to_vec(), vec![0x90; 4096]].concat();
@@ -354,6 +355,7 @@ fn a_store_edited_on_disk_acts_on_nothing_that_was_edited() {
         device.wait_refused(&broker, Reason::ModuleDigestMismatch, 1);
         device.wait_applied(&broker, 2);
         device.wait_output("active", 58.0);
+        device.proves_itself(&broker);
     }
     let older = directed(&device.addressed(&approved(tou(1, 60.0))));
     let forged = json(&seal(&device.addressed(&approved(hot(3))), &[&stranger()]));
@@ -365,6 +367,7 @@ fn a_store_edited_on_disk_acts_on_nothing_that_was_edited() {
         // The very document that the floor names comes from the broker and heals it.
         device.wait_applied(&broker, 2);
         device.wait_output("active", 58.0);
+        device.proves_itself(&broker);
     }
 }
 

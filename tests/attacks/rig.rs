@@ -120,7 +120,12 @@ impl Device {
 
     /// Waits until it reports what is asked of it.
     #[track_caller]
-    pub(crate) fn wait(&self, broker: &Broker, what: &str, is: impl Fn(&Value) -> bool) -> Value {
+    pub(crate) fn wait(
+        &self,
+        broker: &Broker,
+        what: &str,
+        mut is: impl FnMut(&Value) -> bool,
+    ) -> Value {
         until(&format!("{}: {what}", self.name), || broker.reported(&self.name).filter(|r| is(r)))
     }
 
@@ -159,6 +164,17 @@ impl Device {
             let answer = firmware.tick(50.0);
             let is = answer["source"] == source && answer["outputs"]["setpoint_c"] == setpoint_c;
             is.then_some(())
+        });
+    }
+
+    /// Ticks until what is in force has passed its probation, and that is durable: a
+    /// document on probation is not restarted with for ever.
+    #[track_caller]
+    pub(crate) fn proves_itself(&self, broker: &Broker) {
+        let mut firmware = self.agent.firmware();
+        self.wait(broker, "the end of the probation", |reported| {
+            firmware.tick(50.0);
+            reported["state"] == "in_sync" && reported["on_probation"] != true
         });
     }
 
