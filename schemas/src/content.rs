@@ -1,12 +1,12 @@
 //! Step 11 of verification: whether a document's content fits the profile. The
 //! cloud asks before it signs, the device asks again before it acts.
 
-use crate::document::{Document, FunctionPlan};
-use crate::ids::FunctionName;
+use crate::document::{Document, FunctionPlan, GoldenVector};
+use crate::ids::{FunctionName, SignalName};
 use crate::limits::{
     CANDIDATES_MAX, GOLDEN_VECTORS_MAX, INLINE_MODULE_BYTES_MAX, INLINE_MODULES_BYTES_MAX,
 };
-use crate::profile::{Bounds, Budget, Function, Profile};
+use crate::profile::{Bounds, Budget, Function, Profile, Range};
 use crate::reason::{Reason, Refusal};
 
 /// Checks functions, slots, bounds, budgets and config against the profile.
@@ -61,32 +61,63 @@ fn check_plan(
         }
         bounds_of(plan, profile, name)?;
     }
-    check_golden(plan, function)?;
+    check_golden(plan, profile, function)?;
     budget_of(plan, function).map(|_| ())
 }
 
 /// Golden vectors that could never be met, or never be missed, are refused with their place.
-fn check_golden(plan: &FunctionPlan, function: &Function) -> Result<(), Refusal> {
-    let invalid = |detail: String| Err(Refusal::new(Reason::GoldenInvalid, detail));
+fn check_golden(
+    plan: &FunctionPlan,
+    profile: &Profile,
+    function: &Function,
+) -> Result<(), Refusal> {
     if plan.golden.len() > GOLDEN_VECTORS_MAX {
         let detail = format!("{} golden vectors, at most {GOLDEN_VECTORS_MAX}", plan.golden.len());
         return Err(Refusal::new(Reason::TooLarge, detail));
     }
     if plan.active.is_none() && !plan.golden.is_empty() {
-        return invalid("golden vectors, but no active module to run them on".into());
+        let detail = "golden vectors, but no active module to run them on";
+        return Err(Refusal::new(Reason::GoldenInvalid, detail));
     }
     for (index, vector) in plan.golden.iter().enumerate() {
-        if !(vector.tolerance.is_finite() && vector.tolerance >= 0.0) {
-            return invalid(format!("golden[{index}].tolerance must be a number from 0 on"));
+        if let Err(detail) = check_vector(vector, profile, function) {
+            let detail = format!("golden[{index}].{detail}");
+            return Err(Refusal::new(Reason::GoldenInvalid, detail));
         }
-        if vector.outputs.is_empty() {
-            return invalid(format!("golden[{index}].outputs names nothing to look at"));
+    }
+    Ok(())
+}
+
+/// Which inputs the module reads is not known here: those that are given must be readings
+/// that a device can have.
+fn check_vector(
+    vector: &GoldenVector,
+    profile: &Profile,
+    function: &Function,
+) -> Result<(), String> {
+    if !(vector.tolerance.is_finite() && vector.tolerance >= 0.0) {
+        return Err("tolerance must be a number from 0 on".into());
+    }
+    if vector.outputs.is_empty() {
+        return Err("outputs names nothing to look at".into());
+    }
+    for (name, value) in &vector.inputs {
+        let signal = name.parse().ok().and_then(|name: SignalName| profile.signals.get(&name));
+        let Some(signal) = signal else {
+            return Err(format!("inputs.{name}: no signal of profile `{}`", profile.name));
+        };
+        let value = signal.value_type.accept(value).map_err(|e| format!("inputs.{name}: {e}"))?;
+        let is_outside = |range: Range| value.as_f64().is_some_and(|n| !range.contains(n));
+        if signal.range.is_some_and(is_outside) {
+            return Err(format!("inputs.{name}: outside the signal's range"));
         }
-        let is_strange =
-            |name: &&String| !function.outputs.iter().any(|output| output.as_str() == *name);
-        if let Some(name) = vector.outputs.keys().find(is_strange) {
-            return invalid(format!("golden[{index}].outputs.{name}: no output of this function"));
-        }
+    }
+    for (name, value) in &vector.outputs {
+        let own = function.outputs.iter().find(|output| output.as_str() == name);
+        let Some(output) = own.and_then(|name| profile.outputs.get(name)) else {
+            return Err(format!("outputs.{name}: no output of this function"));
+        };
+        output.value_type.accept(value).map_err(|e| format!("outputs.{name}: {e}"))?;
     }
     Ok(())
 }

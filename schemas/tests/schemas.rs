@@ -15,6 +15,7 @@ mod schemas {
     mod fixture;
 
     mod approvals;
+    mod classes;
     mod content;
     mod envelopes;
     mod examples;

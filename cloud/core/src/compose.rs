@@ -206,6 +206,7 @@ pub fn content_digest(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use gnomon_schemas::document::Probation;
     use gnomon_schemas::module::ModuleEvidence;
 
     const PROFILE: &str = r#"{
@@ -295,6 +296,81 @@ mod tests {
         let (reason, detail) = refused(slot_without_module);
         assert_eq!(reason, Reason::SchemaViolation);
         assert!(detail.contains("functions.dim.active"), "{detail}");
+    }
+
+    #[test]
+    fn golden_vectors_and_probation_come_through_from_the_layers_that_say_them() {
+        let (digest, stored) = module(3);
+        let modules = BTreeMap::from([(digest.clone(), stored)]);
+        let fleet = format!(
+            r#"{{"functions":{{"dim":{{"active":{{"module":"{digest}"}},
+                "golden":[{{"inputs":{{"lux":5}},"outputs":{{"level":0.5}},"tolerance":0.1}}],
+                "probation":{{"ticks":60,"faults_max":1}}}}}}}}"#
+        );
+        let device = r#"{"functions":{"dim":{"probation":{"faults_max":0,"clamps_max":3}}}}"#;
+        let [fleet, device] = [fleet.as_str(), device].map(|text| Layer::parse(text.as_bytes()));
+        let (fleet, device) = (fleet.unwrap(), device.unwrap());
+        let of_device = Origin::Device("lamp-1".parse().unwrap());
+        let layers = [(Origin::Fleet, &fleet), (of_device.clone(), &device)];
+        let effective = effective(layers).unwrap();
+        let at = |pointer: &str| &effective.origins[&format!("/functions/dim/{pointer}")];
+        assert_eq!(at("golden"), &Origin::Fleet);
+        assert_eq!(at("probation/ticks"), &Origin::Fleet);
+        assert_eq!(at("probation/faults_max"), &of_device);
+        let (profile, _) = Profile::parse(PROFILE.as_bytes()).unwrap();
+        let made = (Version::FIRST, 1_000);
+        let document =
+            document(&effective.content, &identity(), made, &modules, (&profile, true)).unwrap();
+        let plan = &document.functions[&"dim".parse().unwrap()];
+        let rules = Probation { ticks: 60, faults_max: 0, clamps_max: Some(3) };
+        assert_eq!(plan.probation, Some(rules));
+        let [vector] = &plan.golden[..] else { panic!("{:?}", plan.golden) };
+        assert_eq!((vector.tolerance, vector.inputs["lux"].as_f64()), (0.1, Some(5.0)));
+        assert_eq!(vector.outputs["level"].as_f64(), Some(0.5));
+        // As it goes over the wire, and back.
+        let json = serde_json::to_string(&document).unwrap();
+        assert_eq!(serde_json::from_str::<Document>(&json).unwrap(), document);
+    }
+
+    #[test]
+    fn what_a_layer_leaves_out_of_probation_is_the_usual() {
+        let (digest, stored) = module(3);
+        let modules = BTreeMap::from([(digest.clone(), stored)]);
+        let probation = |text: &str| {
+            let layer =
+                format!(r#"{{"functions":{{"dim":{{"active":{{"module":"{digest}"}}{text}}}}}}}"#);
+            let document = composed(&layer, &modules).unwrap();
+            document.functions[&"dim".parse().unwrap()].probation
+        };
+        let usual = Probation::default();
+        assert_eq!(probation(""), None);
+        assert_eq!(probation(r#","probation":{}"#), Some(usual));
+        let longer = Probation { ticks: 500, ..usual };
+        assert_eq!(probation(r#","probation":{"ticks":500}"#), Some(longer));
+        let none = Probation { ticks: 0, ..usual };
+        assert_eq!(probation(r#","probation":{"ticks":0,"clamps_max":null}"#), Some(none));
+    }
+
+    #[test]
+    fn golden_vectors_that_no_device_could_meet_are_refused_before_they_are_signed() {
+        let (digest, stored) = module(3);
+        let modules = BTreeMap::from([(digest.clone(), stored)]);
+        let refused = |golden: &str| {
+            let layer = format!(
+                r#"{{"functions":{{"dim":{{"active":{{"module":"{digest}"}},"golden":{golden}}}}}}}"#
+            );
+            composed(&layer, &modules).unwrap_err()
+        };
+        let strange = refused(r#"[{"inputs":{"lux":1},"outputs":{"lever":1}}]"#);
+        assert_eq!(strange.reason, Reason::GoldenInvalid);
+        assert!(strange.detail.contains("golden[0].outputs.lever"), "{strange}");
+        let empty = refused(r#"[{"inputs":{"lux":1},"outputs":{}}]"#);
+        assert_eq!(empty.reason, Reason::GoldenInvalid);
+        let negative = refused(r#"[{"inputs":{},"outputs":{"level":1},"tolerance":-1}]"#);
+        assert_eq!(negative.reason, Reason::GoldenInvalid);
+        let layer = r#"{"functions":{"dim":{"golden":[{"inputs":{},"outputs":{"level":1}}]}}}"#;
+        let nobody = composed(layer, &modules).unwrap_err();
+        assert_eq!(nobody.reason, Reason::GoldenInvalid, "no module to run them on");
     }
 
     #[test]

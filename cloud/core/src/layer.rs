@@ -1,9 +1,10 @@
 //! Layers: what people edit, how one lies over another, and which layer each
 //! value came from.
 //!
-//! A layer is merged as RFC 7396 says, with one deviation: a slot that names a
-//! module replaces the slot under it as a whole, so that params meant for
-//! another module never leak in. What the values mean is not known here.
+//! A layer is merged as RFC 7396 says, with one deviation: what is meant for another
+//! module never leaks in. A slot that names a module replaces the slot under it as a
+//! whole, params and all, and another active module, or none, takes the golden vectors
+//! under it away. What the values mean is not known here.
 
 use gnomon_schemas::document::{GoldenVector, OnExpiry, Slot};
 use gnomon_schemas::ids::{DeviceId, Digest, FunctionName, GroupId, SignalName};
@@ -77,7 +78,7 @@ pub struct PlanForm {
     #[serde(default)]
     pub budget: Option<BudgetForm>,
     /// What the active module must return before it is put in control; replaces the list
-    /// below as a whole.
+    /// below as a whole, and is gone where a layer above names another active module.
     #[serde(default)]
     pub golden: Option<Vec<GoldenVector>>,
     /// How the active module has to prove itself once it is in control.
@@ -235,6 +236,9 @@ impl Node {
             *self = Node::Object(BTreeMap::new(), origin.clone());
         }
         let Node::Object(fields, changed_by) = self else { return };
+        if is_for_another_module(path, fields, patch) && fields.remove("golden").is_some() {
+            *changed_by = origin.clone();
+        }
         for (key, value) in patch {
             if value.is_null() {
                 if fields.remove(key).is_some() {
@@ -283,6 +287,28 @@ impl Node {
 fn replaces_slot(path: &[String], patch: &Map<String, Value>) -> bool {
     matches!(path, [functions, _, active] if functions == "functions" && active == "active")
         && patch.get("module").is_some_and(|module| !module.is_null())
+}
+
+/// The other half of it: at `functions.F`, a patch with another active module, or none.
+fn is_for_another_module(
+    path: &[String],
+    below: &BTreeMap<String, Node>,
+    patch: &Map<String, Value>,
+) -> bool {
+    if !matches!(path, [functions, _] if functions == "functions") {
+        return false;
+    }
+    let module_below = match below.get("active") {
+        Some(Node::Object(slot, _)) => slot.get("module"),
+        _ => None,
+    };
+    match patch.get("active") {
+        None => false,
+        Some(Value::Object(slot)) => slot.get("module").is_some_and(
+            |module| !matches!(module_below, Some(Node::Leaf(known, _)) if known == module),
+        ),
+        Some(_) => true,
+    }
 }
 
 #[cfg(test)]
@@ -349,6 +375,59 @@ mod tests {
     }
 
     #[test]
+    fn golden_vectors_go_with_the_module_that_they_were_made_for() {
+        let vector = json!([{"inputs": {"x": 1}, "outputs": {"y": 2}}]);
+        let below = json!({"functions": {"f": {
+            "active": {"module": "old", "params": {"a": 1}},
+            "golden": vector, "probation": {"ticks": 5}
+        }}});
+        let golden = |patch: Value| {
+            let patch = json!({"functions": {"f": patch}});
+            let function = merged(below.clone(), &patch)["functions"]["f"].clone();
+            assert_eq!(function["probation"], json!({"ticks": 5}), "that is for any module");
+            function.get("golden").cloned()
+        };
+        assert_eq!(golden(json!({"active": {"module": "new"}})), None);
+        assert_eq!(golden(json!({"active": null})), None);
+        let own = json!([{"inputs": {}, "outputs": {"y": 3}}]);
+        let with_own = json!({"active": {"module": "new"}, "golden": own});
+        assert_eq!(golden(with_own), Some(own));
+        // The very module, or only its params: they hold, or are missed and say so.
+        let same = json!({"active": {"module": "old", "params": {"a": 2}}});
+        assert_eq!(golden(same), Some(vector.clone()));
+        assert_eq!(golden(json!({"active": {"params": {"a": 2}}})), Some(vector.clone()));
+        assert_eq!(golden(json!({"candidates": [{"module": "new"}]})), Some(vector.clone()));
+        assert_eq!(golden(json!({"golden": null})), None);
+        // Only there: the same words elsewhere are plain data.
+        let config = json!({"config": {"f": {"active": {"module": "m"}, "golden": 1}}});
+        let patch = json!({"config": {"f": {"active": {"module": "n"}}}});
+        assert_eq!(merged(config, &patch)["config"]["f"]["golden"], json!(1));
+    }
+
+    #[test]
+    fn a_layer_may_say_a_part_of_probation_and_golden_vectors_as_a_whole() {
+        for text in [
+            r#"{"functions":{"f":{"probation":{"ticks":60}}}}"#,
+            r#"{"functions":{"f":{"probation":{"clamps_max":null}}}}"#,
+            r#"{"functions":{"f":{"golden":null,"probation":null}}}"#,
+            r#"{"functions":{"f":{"golden":[]}}}"#,
+            r#"{"functions":{"f":{"golden":[{"inputs":{"x":1},"outputs":{"y":2.5}}]}}}"#,
+        ] {
+            assert_eq!(Layer::parse(text.as_bytes()).map(|layer| layer.to_json()), Ok(text.into()));
+        }
+        for text in [
+            r#"{"functions":{"f":{"probation":{"seconds":60}}}}"#,
+            r#"{"functions":{"f":{"probation":{"ticks":-1}}}}"#,
+            r#"{"functions":{"f":{"probation":60}}}"#,
+            r#"{"functions":{"f":{"golden":{"inputs":{},"outputs":{}}}}}"#,
+            r#"{"functions":{"f":{"golden":[{"inputs":{"x":1}}]}}}"#,
+            r#"{"functions":{"f":{"golden":[{"inputs":{},"outputs":{},"within":1}]}}}"#,
+        ] {
+            assert!(Layer::parse(text.as_bytes()).is_err(), "{text}");
+        }
+    }
+
+    #[test]
     fn origins_name_the_layer_of_each_leaf() {
         let mut tree = Tree::new(json!({}), &Origin::Default);
         tree.merge(&json!({"config": {"a": 1, "b/c": [1], "gone": 1}}), &Origin::Fleet);
@@ -397,8 +476,12 @@ mod tests {
         leaf.prop_recursive(4, 32, 4, |inner| {
             prop_oneof![
                 prop::collection::vec(inner.clone(), 0..3).prop_map(Value::from),
-                prop::collection::btree_map("[a-c~/]{0,2}|functions|active|module", inner, 0..4)
-                    .prop_map(|fields| Value::Object(fields.into_iter().collect())),
+                prop::collection::btree_map(
+                    "[a-c~/]{0,2}|functions|active|module|golden",
+                    inner,
+                    0..4
+                )
+                .prop_map(|fields| Value::Object(fields.into_iter().collect())),
             ]
         })
     }

@@ -1,10 +1,12 @@
 //! Step 11: whether a document's content fits the profile.
 
 use super::fixture::{component, document, manifest, profile};
-use gnomon_schemas::document::{Document, FunctionPlan, InlineBytes, Slot};
-use gnomon_schemas::limits::{CANDIDATES_MAX, INLINE_MODULE_BYTES_MAX, INLINE_MODULES_BYTES_MAX};
+use gnomon_schemas::document::{Document, FunctionPlan, GoldenVector, InlineBytes, Slot};
+use gnomon_schemas::limits::{
+    CANDIDATES_MAX, GOLDEN_VECTORS_MAX, INLINE_MODULE_BYTES_MAX, INLINE_MODULES_BYTES_MAX,
+};
 use gnomon_schemas::profile::{Bounds, Budget, NarrowedBounds};
-use gnomon_schemas::value::Values;
+use gnomon_schemas::value::{Value, Values};
 use gnomon_schemas::{Digest, FunctionName, Reason, SignalName, content};
 
 fn setpoint() -> FunctionName {
@@ -39,7 +41,11 @@ fn refused(change: impl FnOnce(&mut Document), reason: Reason, told: &[&str]) {
 fn the_example_fits() {
     check(|_| {}).unwrap();
     check(|document| document.functions.clear()).unwrap();
-    check(|document| plan(document).active = None).unwrap();
+    check(|document| {
+        plan(document).golden.clear();
+        plan(document).active = None;
+    })
+    .unwrap();
 }
 
 #[test]
@@ -118,6 +124,93 @@ fn candidates_are_counted() {
     };
     check(fill(CANDIDATES_MAX)).unwrap();
     refused(fill(CANDIDATES_MAX + 1), Reason::TooLarge, &["5 candidates, at most 4"]);
+}
+
+/// A vector that the example's module could meet.
+fn vector() -> GoldenVector {
+    GoldenVector {
+        inputs: Values::from([("hour".into(), Value::Float(1.0))]),
+        state: None,
+        outputs: Values::from([("setpoint_c".into(), Value::Float(60.0))]),
+        tolerance: 0.0,
+    }
+}
+
+/// The example document with a good vector and one that is changed.
+fn golden(change: impl FnOnce(&mut GoldenVector)) -> impl FnOnce(&mut Document) {
+    move |document: &mut Document| {
+        let mut changed = vector();
+        change(&mut changed);
+        plan(document).golden = vec![vector(), changed];
+    }
+}
+
+#[test]
+fn golden_vectors_that_could_be_met_and_missed_are_taken() {
+    check(golden(|_| {})).unwrap();
+    check(golden(|vector| vector.tolerance = 1e300)).unwrap();
+    check(golden(|vector| vector.inputs.clear())).unwrap();
+    check(golden(|vector| vector.state = Some(Values::new()))).unwrap();
+    let whole = |vector: &mut GoldenVector| {
+        vector.inputs.insert("hour".into(), Value::Int(24));
+        vector.outputs.insert("setpoint_c".into(), Value::Int(-400));
+    };
+    // What the guard makes of an output is no part of it: a function may ask for anything.
+    check(golden(whole)).unwrap();
+    let most = vec![vector(); GOLDEN_VECTORS_MAX];
+    check(|document| plan(document).golden = most).unwrap();
+}
+
+#[test]
+fn golden_vectors_that_could_never_be_met_or_missed_are_refused_with_their_place() {
+    let place = |what: &str| format!("functions.setpoint: golden[1].{what}");
+    let invalid = |change: &dyn Fn(&mut GoldenVector), what: &str| {
+        refused(golden(change), Reason::GoldenInvalid, &[&place(what)]);
+    };
+    invalid(&|vector| vector.tolerance = -0.5, "tolerance must be");
+    invalid(&|vector| vector.tolerance = f64::NAN, "tolerance must be");
+    invalid(&|vector| vector.tolerance = f64::INFINITY, "tolerance must be");
+    invalid(&|vector| vector.outputs.clear(), "outputs names nothing");
+    let output = |vector: &mut GoldenVector, name: &str, value: Value| {
+        vector.outputs.insert(name.into(), value);
+    };
+    invalid(&|v| output(v, "element_on", Value::Bool(true)), "outputs.element_on: no output");
+    invalid(&|v| output(v, "Not a name", Value::Float(1.0)), "outputs.Not a name: no output");
+    invalid(&|v| output(v, "setpoint_c", Value::Text("warm".into())), "outputs.setpoint_c: ");
+    invalid(&|v| output(v, "setpoint_c", Value::Null), "outputs.setpoint_c: ");
+    let input = |vector: &mut GoldenVector, name: &str, value: Value| {
+        vector.inputs.insert(name.into(), value);
+    };
+    invalid(&|v| input(v, "wind", Value::Float(1.0)), "inputs.wind: no signal of profile");
+    invalid(&|v| input(v, "hour", Value::Bool(true)), "inputs.hour: ");
+    invalid(&|v| input(v, "hour", Value::Float(24.5)), "inputs.hour: outside");
+    invalid(&|v| input(v, "tank_temp_c", Value::Int(-11)), "inputs.tank_temp_c: outside");
+}
+
+#[test]
+fn golden_vectors_are_counted_and_need_a_module_in_control() {
+    let too_many = vec![vector(); GOLDEN_VECTORS_MAX + 1];
+    let told = &["functions.setpoint", "17 golden vectors, at most 16"][..];
+    refused(|document| plan(document).golden = too_many, Reason::TooLarge, told);
+    let nobody = |document: &mut Document| {
+        plan(document).golden = vec![vector()];
+        plan(document).active = None;
+    };
+    refused(nobody, Reason::GoldenInvalid, &["no active module"]);
+}
+
+#[test]
+fn probation_may_ask_for_anything_that_can_be_counted() {
+    let rules = |text: &str| {
+        let rules = serde_json::from_str(text).unwrap();
+        move |document: &mut Document| plan(document).probation = Some(rules)
+    };
+    check(rules("{}")).unwrap();
+    check(rules(r#"{"ticks": 0}"#)).unwrap();
+    check(rules(r#"{"ticks": 4294967295, "faults_max": 4294967295, "clamps_max": 0}"#)).unwrap();
+    let partial: gnomon_schemas::document::Probation =
+        serde_json::from_str(r#"{"faults_max": 5}"#).unwrap();
+    assert_eq!((partial.ticks, partial.faults_max, partial.clamps_max), (20, 5, None));
 }
 
 #[test]

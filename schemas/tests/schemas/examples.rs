@@ -8,6 +8,7 @@ use super::fixture::{self, Signer, hold, pretty, read, seal};
 use gnomon_schemas::ack::Ack;
 use gnomon_schemas::approval::Approval;
 use gnomon_schemas::audit::AuditCheckpoint;
+use gnomon_schemas::device::{TickAnswer, TickRequest};
 use gnomon_schemas::document::Document;
 use gnomon_schemas::envelope::Envelope;
 use gnomon_schemas::limits;
@@ -21,11 +22,13 @@ use gnomon_schemas::verify::verify;
 use gnomon_schemas::{Digest, approval, content, generate, strict};
 
 /// The stem of each example, the stem of its schema, and the cap of its kind.
-const EXAMPLES: [(&str, &str); 12] = [
+const EXAMPLES: [(&str, &str); 14] = [
     ("ack", "ack"),
     ("approval", "approval"),
     ("audit-checkpoint", "audit-checkpoint"),
     ("desired", "desired"),
+    ("device-answer", "device-answer"),
+    ("device-request", "device-request"),
     ("envelope", "envelope"),
     ("manifest", "manifest"),
     ("profile", "profile"),
@@ -45,6 +48,8 @@ fn examples_are_what_the_types_make() {
     hold("examples/approval.json", &pretty(&fixture::approval(&fixture::document())));
     hold("examples/audit-checkpoint.json", &pretty(&fixture::audit_checkpoint()));
     hold("examples/desired.json", &document);
+    hold("examples/device-answer.json", &pretty(&fixture::device_answer()));
+    hold("examples/device-request.json", &pretty(&fixture::device_request()));
     let director = Signer::named("director");
     hold("examples/envelope.json", &pretty(&seal::<Document>(&document, &[&director])));
     hold("examples/manifest.json", &pretty(&fixture::manifest()));
@@ -70,6 +75,8 @@ fn examples_survive_a_round_trip() {
     round_trip::<Approval>("approval", limits::APPROVAL_BYTES_MAX);
     round_trip::<AuditCheckpoint>("audit-checkpoint", limits::AUDIT_CHECKPOINT_BYTES_MAX);
     round_trip::<Document>("desired", limits::DOCUMENT_BYTES_MAX);
+    round_trip::<TickAnswer>("device-answer", limits::DEVICE_LINE_BYTES_MAX);
+    round_trip::<TickRequest>("device-request", limits::DEVICE_LINE_BYTES_MAX);
     round_trip::<Envelope>("envelope", limits::DOCUMENT_BYTES_MAX);
     round_trip::<Manifest>("manifest", limits::STATUS_BYTES_MAX);
     round_trip::<Profile>("profile", limits::PROFILE_BYTES_MAX);

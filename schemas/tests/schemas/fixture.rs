@@ -12,6 +12,7 @@ use std::{fs, path::PathBuf};
 use gnomon_schemas::ack::{Ack, AckSchema};
 use gnomon_schemas::approval::{Approval, ApprovalSchema, Grant};
 use gnomon_schemas::audit::{AuditCheckpoint, AuditCheckpointSchema};
+use gnomon_schemas::device::{TickAnswer, TickRequest};
 use gnomon_schemas::document::{Document, InlineBytes, ModuleRef};
 use gnomon_schemas::envelope::{Envelope, Payload, Sign};
 use gnomon_schemas::keys::PublicKey;
@@ -187,6 +188,14 @@ pub fn document() -> Document {
                 ],
                 "bounds": { "setpoint_c": { "max": 65.0 } },
                 "budget": { "fuel": 100_000, "memory_bytes": 1_048_576 },
+                "golden": [
+                    {
+                        "inputs": { "hour": 12.0, "tank_temp_c": 54.25 },
+                        "outputs": { "setpoint_c": 60.0 },
+                        "tolerance": 0.5,
+                    },
+                ],
+                "probation": { "ticks": 60, "faults_max": 1, "clamps_max": 10 },
             },
         },
         "reporting": {
@@ -274,6 +283,7 @@ pub fn reported() -> Reported {
             "reason": "rollback",
             "detail": "version 6 is not above 7, the highest accepted",
         },
+        "on_probation": true,
         "refused": { "rollback": 1 },
         "functions": {
             "setpoint": {
@@ -372,6 +382,20 @@ pub fn audit_checkpoint() -> AuditCheckpoint {
         head: Digest::of(b"entry 128"),
         at_ms: ISSUED_AT_MS,
     }
+}
+
+/// The example request on the device's socket.
+pub fn device_request() -> TickRequest {
+    from(json!({
+        "function": "setpoint", "inputs": { "hour": 0.016, "tank_temp_c": 54.25 },
+    }))
+}
+
+/// Its answer.
+pub fn device_answer() -> TickAnswer {
+    from(json!({
+        "outputs": { "setpoint_c": 65.0 }, "source": "active", "clamped": ["setpoint_c"],
+    }))
 }
 
 /// The example status.

@@ -8,6 +8,7 @@ use std::fs;
 use super::fixture::{self, Signer, blessing, path, pretty, read, seal};
 use gnomon_schemas::ack::Ack;
 use gnomon_schemas::audit::AuditCheckpoint;
+use gnomon_schemas::device::TickRequest;
 use gnomon_schemas::document::Document;
 use gnomon_schemas::envelope::{Envelope, Payload};
 use gnomon_schemas::module::Manifest;
@@ -28,6 +29,7 @@ fn take(kind: &str, bytes: &[u8]) -> Result<(), Refusal> {
         "ack" => plain::<Ack>(bytes, limits::ACK_BYTES_MAX),
         "audit-checkpoint" => plain::<AuditCheckpoint>(bytes, limits::AUDIT_CHECKPOINT_BYTES_MAX),
         "desired" => plain::<Document>(bytes, limits::DOCUMENT_BYTES_MAX),
+        "device-request" => plain::<TickRequest>(bytes, limits::DEVICE_LINE_BYTES_MAX),
         "envelope" => {
             let director = fixture::trust_root().roles.director;
             Ok(verify::<Document>(bytes, &director).map(drop)?)
@@ -47,10 +49,11 @@ fn take(kind: &str, bytes: &[u8]) -> Result<(), Refusal> {
     }
 }
 
-const KINDS: [&str; 12] = [
+const KINDS: [&str; 13] = [
     "ack",
     "audit-checkpoint",
     "desired",
+    "device-request",
     "envelope",
     "json",
     "manifest",
@@ -120,6 +123,7 @@ fn every_invalid_example_earns_its_error() {
 /// What only the parser knows: forms that JSON Schema has no word for.
 const BEYOND_JSON_SCHEMA: &[&str] = &[
     "desired/inline-not-base64",
+    "desired/probation-over-u32",
     "desired/reporting-over-u32",
     "results/histogram-bucket-leading-zero",
     "trust-root/key-is-garbage",

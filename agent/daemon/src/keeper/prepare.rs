@@ -277,3 +277,20 @@ fn is_near(found: &Value, expected: &Value, tolerance: f64) -> bool {
         || (tolerance > 0.0
             && found.as_f64().zip(expected.as_f64()).is_some_and(|(f, e)| is_close(f, e)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_a_tolerance_a_number_is_the_very_number() {
+        let great = |number: i128| Value::Int((1 << 60) + number);
+        assert!(is_near(&great(0), &great(0), 0.0));
+        assert!(!is_near(&great(0), &great(1), 0.0), "as doubles they are one");
+        assert!(is_near(&great(0), &great(1), 1.0));
+        assert!(is_near(&Value::Float(60.0), &Value::Float(60.5), 0.5));
+        assert!(!is_near(&Value::Float(60.0), &Value::Float(60.5), 0.49));
+        assert!(!is_near(&Value::Float(f64::NAN), &Value::Float(60.0), 1e300));
+        assert!(!is_near(&Value::Text("60".into()), &Value::Float(60.0), 1.0));
+    }
+}
