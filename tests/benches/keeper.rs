@@ -201,6 +201,7 @@ fn main() {
     let start = Instant::now();
     for swap in 0..SWAPS {
         rig.put_in_force(&if swap % 2 == 0 { fixture::hot(60.0) } else { tou() });
+        std::thread::sleep(Duration::from_millis(25));
     }
     let swapping = start.elapsed();
     row("swapping documents", &rig.answers(), quiet_p99_us);

@@ -81,6 +81,8 @@ pub(super) struct InForce {
     /// The state has changed since it was told.
     state_is_news: bool,
     pub(super) last_tick: Option<u64>,
+    /// What was read at the last tick.
+    pub(super) inputs: Values,
     /// Where the actuator stood before this tick.
     pub(super) stood: Values,
     pub(super) skipped: u64,
@@ -102,6 +104,7 @@ impl InForce {
             state_before: None,
             state_is_news: false,
             last_tick: None,
+            inputs: Values::new(),
             skipped: 0,
             skipped_before: None,
         }

@@ -267,7 +267,7 @@ impl Preparer {
         }
         let workshop = self.workshop.as_ref();
         let prepared = Prepared::new(workshop, &self.profile, message, &standing)?;
-        let in_control = standing.functions.into_values().map(|(module, _)| module);
+        let in_control = standing.functions.into_values().map(|of| of.module);
         let needed: BTreeSet<Digest> = message.modules.keys().cloned().chain(in_control).collect();
         workshop.keep_only(&needed);
         Ok(Some(prepared))

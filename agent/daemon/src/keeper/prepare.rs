@@ -57,8 +57,14 @@ pub(super) struct Prepared {
 pub(super) struct Standing {
     /// The digest of the document's payload.
     pub(super) document: Option<Digest>,
-    /// Each function in control, with its state.
-    pub(super) functions: BTreeMap<FunctionName, (Digest, Option<Values>)>,
+    pub(super) functions: BTreeMap<FunctionName, InControl>,
+}
+
+/// A module in control: the state that it left at the last tick, and what was read at it.
+pub(super) struct InControl {
+    pub(super) module: Digest,
+    pub(super) state: Option<Values>,
+    pub(super) inputs: Values,
 }
 
 impl Prepared {
@@ -118,6 +124,9 @@ impl Prepared {
                     let shadow =
                         remembered(&message.states, name, &placed.facts, SlotRole::Candidate);
                     prepared.state = shadow;
+                }
+                if let Some(now) = standing.functions.get(name) {
+                    warm_up(housed.cell.as_mut(), placed, &now.inputs, prepared.state.as_ref());
                 }
             }
             functions.insert(name.clone(), prepared);
@@ -184,7 +193,7 @@ fn before(
     function: &FunctionName,
     module: &Digest,
 ) -> Option<(Digest, Values)> {
-    if let Some((module, state)) = standing.functions.get(function) {
+    if let Some(InControl { module, state, .. }) = standing.functions.get(function) {
         return state.clone().map(|state| (module.clone(), state));
     }
     let of_active =
@@ -223,6 +232,13 @@ pub(super) fn take_over(
         return migrated.map(Some).map_err(failed);
     }
     Ok(placed.facts.take_state(state))
+}
+
+/// One call for nothing, on what was read last: the first call in a new process is many
+/// times slower than the next, and shall not be the one that the actuator waits for. What
+/// comes of it is probation's to judge, once it counts.
+fn warm_up(cell: &mut dyn Cell, placed: &Placed, inputs: &Values, state: Option<&Values>) {
+    let _ = cell.evaluate(placed.slot, inputs, state, Instant::now() + REHEARSAL);
 }
 
 /// Step 15: the module returns what the document's golden vectors say.

@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use super::candidates::{Beside, Job};
 use super::in_force::{Filling, InForce};
 use super::outbound::Outbound;
-use super::prepare::{Housed, Prepared, PreparedFunction, Standing, take_over};
+use super::prepare::{Housed, InControl, Prepared, PreparedFunction, Standing, take_over};
 use super::revive::Revive;
 use super::view::{KeeperView, Pulse};
 use crate::cell::Cell;
@@ -124,7 +124,10 @@ impl TickLoop {
             // Between two ticks: after the device has spoken, before it is answered.
             let goes_on = self.obey_all(commands);
             match next {
-                Next::Tick(tick) => self.tick(&tick),
+                Next::Tick(tick) => {
+                    self.tick(&tick);
+                    self.keep_inputs(tick);
+                }
                 Next::Idle => self.outbound.remind(),
                 Next::Closed => break,
             }
@@ -198,6 +201,13 @@ impl TickLoop {
         } else {
             self.note_trial();
             self.replace_dead_cell();
+        }
+    }
+
+    /// What was read last: the next module is rehearsed on it.
+    fn keep_inputs(&mut self, tick: Tick) {
+        if let Some(function) = self.functions.get_mut(&tick.function) {
+            function.inputs = tick.inputs;
         }
     }
 
@@ -382,7 +392,7 @@ impl TickLoop {
         let of = |(name, function): (&FunctionName, &InForce)| {
             let module = function.filling.active.as_ref()?.facts.module.clone();
             let state = function.filling.state.clone().map(|(_, state)| state);
-            Some((name.clone(), (module, state)))
+            Some((name.clone(), InControl { module, state, inputs: function.inputs.clone() }))
         };
         Standing {
             document: self.force.as_ref().map(|force| force.digest.clone()),
