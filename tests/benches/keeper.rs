@@ -1,6 +1,8 @@
 //! What disturbs control: tick latency at 1 kHz through keeper and runner processes, by
-//! itself, while the largest allowed module is compiled, while documents are swapped, and
-//! beside a candidate that never ends. Prints each against the quiet phases of the run.
+//! itself, while the costliest modules that are allowed are compiled, while documents are
+//! swapped, and beside poisonous candidates. Prints each against quiet phases of the same
+//! run: `missed` are ticks that the active function did not answer, `late` those that
+//! were answered after the next was due, `ratio` is of the 99th percentiles.
 //!
 //! `cargo bench --workspace --bench keeper`
 
@@ -18,7 +20,7 @@ mod fixture;
 #[allow(dead_code, unused_imports, reason = "the tests use the rest")]
 mod poison;
 
-use fixture::{Plan, inputs, setpoint, spin, tou};
+use fixture::{Plan, inputs, setpoint, tou};
 use gnomon_agent::cell::processes;
 use gnomon_agent::device::{Device, Next, Tick};
 use gnomon_agent::frames::{self, FrameSender};
@@ -38,6 +40,16 @@ const PERIOD: Duration = Duration::from_millis(1);
 const QUIET: Duration = Duration::from_secs(3);
 /// Swaps from one document to the next and back.
 const SWAPS: u32 = 40;
+/// From one document in force to the preparation of the next.
+const BETWEEN_SWAPS: Duration = Duration::from_millis(25);
+/// What costs a compiler the most of all that may reach it.
+const COSTLY: [&str; 3] = ["largest-allowed", "bomb-functions-allowed", "bomb-br-table-allowed"];
+/// Candidates that take what they can get: time, memory, stack.
+const POISON: [&str; 4] =
+    ["loop-br", "loop-memory-fill", "memory-all-touched", "recursion-with-big-frames"];
+/// Turns with each of them and without it, and how long each lasts.
+const TURNS: u32 = 3;
+const TURN: Duration = Duration::from_secs(1);
 
 /// One tick, as the firmware saw it.
 #[derive(Clone, Copy)]
@@ -151,9 +163,10 @@ impl Rig {
         self.answers.try_iter().collect()
     }
 
-    fn quiet(&self) -> Vec<Answer> {
+    /// What is answered from now on, for so long.
+    fn listen(&self, time: Duration) -> Vec<Answer> {
         self.answers();
-        std::thread::sleep(QUIET);
+        std::thread::sleep(time);
         self.answers()
     }
 }
@@ -167,7 +180,7 @@ fn row(name: &str, answers: &[Answer], quiet_p99_us: f64) -> f64 {
     let late = answers.iter().filter(|answer| answer.latency > PERIOD).count();
     let ratio = if quiet_p99_us > 0.0 { at(0.99) / quiet_p99_us } else { 1.0 };
     println!(
-        "{name:<34} {:>7} {missed:>7} {late:>6} {:>8.0} {:>8.0} {:>8.0} {:>9.0} {ratio:>7.2}",
+        "{name:<36} {:>7} {missed:>7} {late:>6} {:>8.0} {:>8.0} {:>8.0} {:>9.0} {ratio:>7.2}",
         us.len(),
         at(0.5),
         at(0.99),
@@ -177,42 +190,61 @@ fn row(name: &str, answers: &[Answer], quiet_p99_us: f64) -> f64 {
     at(0.99)
 }
 
+fn animal(name: &str) -> &'static [u8] {
+    &poison::zoo().iter().find(|animal| animal.name == name).unwrap().bytes
+}
+
+/// Latency while modules are compiled that are as costly to compile as any that is allowed.
+fn compiling(rig: &mut Rig, quiet_p99_us: f64) {
+    for name in COSTLY {
+        let start = Instant::now();
+        rig.answers();
+        let admitted = rig.prepare(&tou().candidate(animal(name), serde_json::json!({})));
+        let (took, during) = (start.elapsed(), rig.answers());
+        row(&format!("compiling {name}"), &during, quiet_p99_us);
+        let fate = if admitted.is_some() { "admitted" } else { "refused" };
+        println!("    {} bytes, {fate} after {took:.1?}", animal(name).len());
+    }
+}
+
+/// Latency beside each of these candidates, in turns with latency without it.
+fn beside(rig: &mut Rig) {
+    let (mut all_quiet, mut all_beside) = (vec![], vec![]);
+    for name in POISON {
+        let (mut quiet, mut beside) = (vec![], vec![]);
+        for _ in 0..TURNS {
+            rig.put_in_force(&tou());
+            quiet.extend(rig.listen(TURN));
+            rig.put_in_force(&tou().candidate(animal(name), serde_json::json!({})));
+            beside.extend(rig.listen(TURN));
+        }
+        let quiet_p99_us = row(&format!("without {name}"), &quiet, 0.0);
+        row(&format!("beside {name}"), &beside, quiet_p99_us);
+        all_quiet.extend(quiet);
+        all_beside.extend(beside);
+    }
+    let quiet_p99_us = row("without any of them", &all_quiet, 0.0);
+    row("beside one of them", &all_beside, quiet_p99_us);
+}
+
 fn main() {
     let mut rig = Rig::new();
     rig.put_in_force(&tou());
     println!("keeper and runner as processes, a tick every {PERIOD:?}; latency in us");
     println!(
-        "{:<34} {:>7} {:>7} {:>6} {:>8} {:>8} {:>8} {:>9} {:>7}",
+        "{:<36} {:>7} {:>7} {:>6} {:>8} {:>8} {:>8} {:>9} {:>7}",
         "phase", "ticks", "missed", "late", "p50", "p99", "p99.9", "max", "ratio"
     );
-    let quiet = rig.quiet();
-    let quiet_p99_us = row("quiet", &quiet, 0.0);
-
-    let largest = poison::zoo().iter().find(|animal| animal.name == "largest-allowed").unwrap();
-    let bytes = largest.bytes.len();
-    let start = Instant::now();
-    let admitted = rig.prepare(&tou().candidate(&largest.bytes, serde_json::json!({})));
-    let took = start.elapsed();
-    let during = rig.answers();
-    row("compiling the largest allowed", &during, quiet_p99_us);
-    let quiet = rig.quiet();
-    let quiet_p99_us = row("quiet", &quiet, 0.0);
-
+    let quiet_p99_us = row("quiet", &rig.listen(QUIET), 0.0);
+    compiling(&mut rig, quiet_p99_us);
+    let quiet_p99_us = row("quiet", &rig.listen(QUIET), 0.0);
     let start = Instant::now();
     for swap in 0..SWAPS {
         rig.put_in_force(&if swap % 2 == 0 { fixture::hot(60.0) } else { tou() });
-        std::thread::sleep(Duration::from_millis(25));
+        std::thread::sleep(BETWEEN_SWAPS);
     }
     let swapping = start.elapsed();
     row("swapping documents", &rig.answers(), quiet_p99_us);
-
-    rig.put_in_force(&tou().candidate(&spin(), serde_json::json!({})));
-    let poisoned = rig.quiet();
-    row("beside a candidate without end", &poisoned, quiet_p99_us);
-    rig.put_in_force(&tou());
-    row("quiet", &rig.quiet(), quiet_p99_us);
-
-    let fate = if admitted.is_some() { "admitted" } else { "refused" };
-    println!("the largest allowed module: {bytes} bytes, {fate} after {took:.1?}");
-    println!("{SWAPS} documents prepared and swapped in {swapping:.1?}");
+    println!("    {SWAPS} documents prepared and swapped in {swapping:.1?}");
+    beside(&mut rig);
 }
