@@ -2,6 +2,7 @@
 
 use clap::{Parser, Subcommand};
 use fleet_sim::demo::{self, DemoOptions};
+use fleet_sim::swarm::{self, CanaryOptions, RunOptions, SwarmOptions, Verdict};
 use std::io::IsTerminal as _;
 use std::process::ExitCode;
 use tracing_subscriber::EnvFilter;
@@ -18,6 +19,12 @@ struct Arguments {
 enum Command {
     /// The whole story: publish, shadow, compare, promote, attack, on simulated water heaters.
     Demo(DemoOptions),
+    /// Many seeds of the simulator: production cores in a hostile world.
+    Swarm(SwarmOptions),
+    /// One seed, with every transition if asked for.
+    Run(RunOptions),
+    /// Bugs that are let out on purpose: each must be found.
+    Canaries(CanaryOptions),
 }
 
 fn main() -> ExitCode {
@@ -27,8 +34,26 @@ fn main() -> ExitCode {
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .init();
-    let Command::Demo(options) = Arguments::parse().command;
-    match demo::run(&options) {
+    match Arguments::parse().command {
+        Command::Demo(options) => run_demo(&options),
+        Command::Swarm(options) => ended(swarm::swarm(&options)),
+        Command::Run(options) => ended(swarm::run(&options)),
+        Command::Canaries(options) => ended(swarm::run_canaries(&options)),
+    }
+}
+
+fn ended(verdict: anyhow::Result<Verdict>) -> ExitCode {
+    match verdict {
+        Ok(verdict) => ExitCode::from(verdict.exit_code()),
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run_demo(options: &DemoOptions) -> ExitCode {
+    match demo::run(options) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => {
             eprintln!("error: the demo ended, but not as promised: see the lines marked NO above");

@@ -21,6 +21,7 @@ use gnomon_schemas::verify::{Verified, verify};
 use gnomon_schemas::{BootId, Digest, Reason, Refusal, Version};
 
 use crate::accept::{Floor, Identity, Order, accept, check_address};
+use crate::canary::{self, Canary};
 use crate::message::ToKeeper;
 use crate::pending::{Accepted, Pending};
 use crate::record_budget::RecordBudget;
@@ -163,7 +164,8 @@ impl Agent {
         };
         let mut current = held(stored.envelope, stored.envelope_trust_version);
         let mut previous = held(stored.previous, stored.previous_trust_version);
-        self.floor = Floor::higher(stored.floor, stored.mirror.floor);
+        let mirrored = stored.mirror.floor.filter(|_| !canary::is_out(Canary::MirrorIgnored));
+        self.floor = Floor::higher(stored.floor, mirrored);
         self.seen = self.floor.as_ref().map(Floor::place);
         let judges = [&current, &previous].map(|held| held.as_ref()?.trust_version);
         let damaged = stored.damaged.map(|why| Refusal::new(Reason::StoreDamaged, why));
@@ -302,7 +304,7 @@ impl Agent {
         let missing = pending.missing();
         let mut effects: Vec<Effect> = missing.into_iter().map(Effect::ForgetModule).collect();
         effects.extend(self.refuse_document(now, &pending.accepted.document, refusal));
-        if again == Again::Yes {
+        if again == Again::Yes && !canary::is_out(Canary::NeverAgain) {
             self.refused_digest = None;
             self.again = Some((pending.accepted.envelope, now));
         }
@@ -319,7 +321,11 @@ impl Agent {
             let detail = format!("ack for `{}` of `{}`", ack.device, ack.fleet);
             return self.refuse(now, None, Refusal::new(Reason::WrongDevice, detail));
         }
-        vec![Effect::Delete(ack.boot, ack.sequences), Effect::Send]
+        let mut sequences = ack.sequences;
+        if canary::is_out(Canary::AckCountsBelow) {
+            sequences = (1..=sequences.iter().copied().max().unwrap_or(0)).collect();
+        }
+        vec![Effect::Delete(ack.boot, sequences), Effect::Send]
     }
 }
 

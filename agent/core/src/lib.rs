@@ -15,6 +15,7 @@ extern crate alloc;
 
 pub mod accept;
 pub mod agent;
+pub mod canary;
 pub mod clamp;
 pub mod event;
 pub mod message;

@@ -12,6 +12,7 @@ use gnomon_schemas::verify::Verified;
 use gnomon_schemas::{Digest, Reason, Refusal};
 
 use crate::accept::Floor;
+use crate::canary::{self, Canary};
 use crate::time::Monotonic;
 
 /// How far a document is.
@@ -146,7 +147,9 @@ impl Pending {
         };
         for function in functions {
             let role = (profile, function);
-            verify_module(bytes.to_vec(), digest, listed, role, trust)?;
+            if !canary::is_out(Canary::ModuleUnverified) {
+                verify_module(bytes.to_vec(), digest, listed, role, trust)?;
+            }
         }
         self.modules.insert(digest.clone(), bytes.to_vec());
         Ok(())

@@ -8,6 +8,8 @@ use gnomon_schemas::profile::Bounds;
 use gnomon_schemas::results::ClampCounts;
 use gnomon_schemas::value::ValueType;
 
+use crate::canary::{self, Canary};
+
 /// The numbers that one output may take, and how far they may move in one tick.
 #[derive(Debug, Clone)]
 pub struct Permitted {
@@ -38,11 +40,14 @@ impl Permitted {
     #[inline]
     pub fn nearest(&self, proposed: f64, last: Option<f64>) -> (Option<f64>, ClampCounts) {
         let mut counts = ClampCounts::default();
-        if !proposed.is_finite() {
+        if !proposed.is_finite() && !canary::is_out(Canary::NotFiniteActuated) {
             counts.not_finite = 1;
             return (None, counts);
         }
-        let ranged = proposed.clamp(self.bounds.min, self.bounds.max);
+        let mut ranged = proposed.clamp(self.bounds.min, self.bounds.max);
+        if canary::is_out(Canary::BoundForgotten) {
+            ranged = proposed.max(self.bounds.min);
+        }
         let stepped = self.within_step(ranged, last, self.bounds.max_step);
         #[expect(clippy::float_cmp, reason = "a clamp returns the very number when it is inside")]
         {

@@ -9,6 +9,8 @@ use gnomon_schemas::results::{ClampCounts, Differences, Record, SlotRole, Source
 use gnomon_schemas::value::Values;
 use gnomon_schemas::{Digest, Version};
 
+use crate::canary::{self, Canary};
+
 /// Records of one interval that weigh this much end it early: they fill a batch.
 const RECORDS_BYTES_DUE: usize = 64 * 1024;
 /// Sampled records kept while the interval cannot be taken; with more, none are added.
@@ -110,6 +112,9 @@ impl Tally {
         }
         if let Some(fuel) = record.fuel {
             self.summary.fuel.record(fuel);
+            if canary::is_out(Canary::FuelCountedTwice) {
+                self.summary.fuel.record(fuel);
+            }
         }
         self.summary.time_us.record(cost.time_us);
         self.summary.memory_bytes_max = self.summary.memory_bytes_max.max(cost.memory_bytes);

@@ -10,6 +10,7 @@ use gnomon_schemas::reported::State;
 use gnomon_schemas::{Digest, Reason, Refusal};
 
 use super::{Again, Agent, Effect, tell};
+use crate::canary::{self, Canary};
 use crate::event::Transaction;
 use crate::message::{FromKeeper, Prepare, ToKeeper};
 use crate::pending::{Accepted, Pending, Stage};
@@ -92,7 +93,11 @@ impl Agent {
         }
         let trial = self.trial.next(document, on_trial);
         let change = Transaction { floor, time_floor_ms, envelope, modules, trial, keeps_previous };
-        vec![Effect::Persist(Box::new(change))]
+        let mut effects = vec![Effect::Persist(Box::new(change))];
+        if canary::is_out(Canary::SwapBeforeFloor) {
+            effects.extend(self.pending.as_ref().map(activate));
+        }
+        effects
     }
 
     fn not_prepared(&mut self, now: Monotonic, refusal: Refusal) -> Vec<Effect> {

@@ -13,6 +13,7 @@ use gnomon_schemas::verify::Verified;
 use gnomon_schemas::{Digest, Refusal, Version};
 
 use super::{Agent, Effect};
+use crate::canary::{self, Canary};
 use crate::event::Append;
 use crate::message::Done;
 use crate::time::Monotonic;
@@ -82,8 +83,15 @@ impl Agent {
             batches.push(self.results(vec![], (records, dropped), vec![]));
         }
         self.states.note(&states);
+        let early = canary::is_out(Canary::DeletedBeforeAck);
+        let early: Vec<u64> = batches.iter().filter(|_| early).map(|b| b.sequence).collect();
         let done = Some((self.trial.session().clone(), number));
-        vec![Effect::Append(Box::new(Append { batches, states, done })), Effect::Send]
+        let mut effects = vec![Effect::Append(Box::new(Append { batches, states, done }))];
+        if !early.is_empty() {
+            effects.push(Effect::Delete(self.boot.clone(), early));
+        }
+        effects.push(Effect::Send);
+        effects
     }
 
     /// Refuses a document whose signature was valid: the device is not in sync

@@ -13,6 +13,7 @@ use gnomon_schemas::reported::State;
 use gnomon_schemas::{BootId, Digest, Reason, Refusal};
 
 use super::{Again, Agent, Effect, tell};
+use crate::canary::{self, Canary};
 use crate::event::{Failure, Trial};
 use crate::message::{RolledBack, ToKeeper};
 use crate::pending::{Accepted, Pending, Stage};
@@ -80,6 +81,9 @@ impl Trials {
 
     /// Why this document is not tried again, if it is not.
     pub(super) fn failure(&self, document: &Digest) -> Option<Refusal> {
+        if canary::is_out(Canary::FailureForgotten) {
+            return None;
+        }
         let failure = self.failures.iter().find(|failure| failure.document == *document);
         let known = failure.map(|failure| failure.refusal.clone());
         known.or_else(|| {

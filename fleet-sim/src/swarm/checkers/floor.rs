@@ -1,0 +1,78 @@
+//! The floor never falls, and is durable before what it allows is swapped in: whatever a
+//! disk loses, the higher of both copies is never lower than it was.
+
+use gnomon_schemas::ids::{Digest, Version};
+
+use super::{Checker, must};
+use crate::swarm::facts::{Fact, Held};
+
+#[derive(Clone, Default)]
+struct Known {
+    highest: Option<(u64, Version)>,
+    held: Held,
+    /// What its keeper has in force.
+    in_force: Option<(u64, Version)>,
+}
+
+pub(super) struct FloorHolds {
+    devices: Vec<Known>,
+}
+
+impl FloorHolds {
+    pub(super) fn new(devices: usize) -> FloorHolds {
+        FloorHolds { devices: vec![Known::default(); devices] }
+    }
+}
+
+fn tell(place: Option<(u64, Version)>) -> String {
+    place.map_or("nothing".into(), |(epoch, version)| format!("version {version} of epoch {epoch}"))
+}
+
+impl Checker for FloorHolds {
+    fn name(&self) -> &'static str {
+        "floor"
+    }
+
+    fn hear(&mut self, fact: &Fact<'_>) -> Result<(), String> {
+        match fact {
+            Fact::Held { device, held } => {
+                let known = &mut self.devices[*device];
+                let place = held.highest().map(|floor| floor.place());
+                must(place >= known.highest, || {
+                    let (from, to) = (tell(known.highest), tell(place));
+                    format!("device {device}: the floor fell from {from} to {to}")
+                })?;
+                known.highest = place;
+                known.held = (*held).clone();
+                Ok(())
+            }
+            Fact::Asked { device, document } => {
+                let current: Option<&Digest> = self.devices[*device].held.current.as_ref();
+                must(current == Some(*document), || {
+                    let document = document.short();
+                    format!("device {device}: the swap to {document} is asked for, not durable")
+                })
+            }
+            Fact::KeeperStarted { device } => {
+                self.devices[*device].in_force = None;
+                Ok(())
+            }
+            Fact::InForce { device, document, .. } => {
+                let known = &mut self.devices[*device];
+                let place = (document.epoch, document.version);
+                must(known.in_force <= Some(place), || {
+                    let (from, to) = (tell(known.in_force), tell(Some(place)));
+                    format!("device {device}: {to} is put in force after {from}")
+                })?;
+                known.in_force = Some(place);
+                Ok(())
+            }
+            // What lies before it may be asked for again.
+            Fact::WentBack { device } => {
+                self.devices[*device].in_force = None;
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+}
