@@ -151,28 +151,32 @@ impl Cloud {
         let patch = Layer::parse(patch.to_string().as_bytes())?;
         let known = self.store.layers.entry(layer).or_default();
         *known = known.patched(&patch);
-        let done = self.recompute(library, keys, now_ms);
-        if done.is_err() {
-            self.store = before;
+        let (outcomes, refusals) = self.recompute(library, keys, now_ms);
+        match refusals.into_iter().next() {
+            None => Ok(outcomes),
+            Some(refusal) => {
+                self.store = before;
+                Err(refusal)
+            }
         }
-        done
     }
 
-    /// Composes every device's document; signs those that are new and approved.
-    ///
-    /// # Errors
-    /// The first that cannot be made.
+    /// Composes every device's document; signs those that are new and approved. A device
+    /// whose document cannot be made keeps what it has, and that is told.
     pub fn recompute(
         &mut self,
         library: &Library,
         keys: &Keys,
         now_ms: u64,
-    ) -> Result<Vec<Outcome>, Refusal> {
-        let mut outcomes = vec![];
+    ) -> (Vec<Outcome>, Vec<Refusal>) {
+        let (mut outcomes, mut refusals) = (vec![], vec![]);
         for device in 0..self.devices {
-            outcomes.extend(self.recompute_one(library, keys, device, now_ms)?);
+            match self.recompute_one(library, keys, device, now_ms) {
+                Ok(outcome) => outcomes.extend(outcome),
+                Err(refusal) => refusals.push(refusal),
+            }
         }
-        Ok(outcomes)
+        (outcomes, refusals)
     }
 
     fn recompute_one(

@@ -178,6 +178,7 @@ impl World<'_> {
         for device in 0..self.devices.len() {
             let line = &mut self.network.lines[device];
             (line.cut_until_ms, line.withheld_until_ms) = (0, 0);
+            self.sometime(5_000, Happening::Connects(device));
             let held = &mut self.devices[device];
             held.disk.mood = super::disk::Mood::Well;
             (held.cut, held.keeper_is_busy) = (None, false);

@@ -288,10 +288,9 @@ impl<'a> World<'a> {
             return;
         }
         let now_ms = START_MS + self.now_ms;
-        match self.cloud.recompute(self.library, &self.keys, now_ms) {
-            Ok(outcomes) => self.carry_out(outcomes),
-            Err(refusal) => self.refused("cloud", &refusal),
-        }
+        let (outcomes, refusals) = self.cloud.recompute(self.library, &self.keys, now_ms);
+        self.carry_out(outcomes);
+        refusals.iter().for_each(|refusal| self.refused("cloud", refusal));
     }
 
     pub(super) fn carry_out(&mut self, outcomes: Vec<Outcome>) {

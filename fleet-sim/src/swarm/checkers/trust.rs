@@ -12,7 +12,8 @@ use crate::swarm::facts::Fact;
 pub(super) struct Trust {
     published: BTreeSet<Digest>,
     directed: BTreeSet<(String, Digest)>,
-    /// By device, what may be called: every document that was in force and may be again.
+    /// By device, what may be called: every document that its keeper had in force, since a
+    /// rollback leads back to one of them.
     in_force: Vec<Vec<Document>>,
 }
 
@@ -46,12 +47,11 @@ impl Checker for Trust {
                         digest.short()
                     )
                 })?;
-                // A rollback leads back over several documents at most.
-                let known = &mut self.in_force[*device];
-                known.push((*document).clone());
-                if known.len() > 4 {
-                    known.remove(0);
-                }
+                self.in_force[*device].push((*document).clone());
+                Ok(())
+            }
+            Fact::KeeperStarted { device } => {
+                self.in_force[*device].clear();
                 Ok(())
             }
             Fact::Called { device, record } => {
