@@ -42,6 +42,10 @@ pub struct Reported {
     /// The digest of that document's payload.
     #[serde(default)]
     pub applied_digest: Option<Digest>,
+    /// The highest document that it has accepted. It is in force, unless the device went
+    /// back from it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accepted: Option<Accepted>,
     /// The document in force has yet to prove itself.
     #[serde(default)]
     pub on_probation: bool,
@@ -54,6 +58,18 @@ pub struct Reported {
     /// What fills each function.
     #[serde(default)]
     pub functions: BTreeMap<FunctionName, FunctionReport>,
+}
+
+/// The highest document that a device has accepted: it takes nothing at or below it any
+/// more, but the very same.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Accepted {
+    /// The trust root's epoch under which it was signed.
+    pub epoch: u64,
+    /// Its version.
+    pub version: Version,
+    /// The digest of its payload.
+    pub digest: Digest,
 }
 
 /// The schema name of a reported document.

@@ -6,7 +6,7 @@
 //! counted, nothing else.
 
 use gnomon_schemas::ack::{Ack, AckSchema};
-use gnomon_schemas::ids::{BootId, DeviceId, FleetId};
+use gnomon_schemas::ids::{BootId, DeviceId, Digest, FleetId, Version};
 use gnomon_schemas::limits::{
     ACK_SEQUENCES_MAX, REPORTED_BYTES_MAX, RESULTS_BYTES_MAX, STATUS_BYTES_MAX,
 };
@@ -243,22 +243,29 @@ fn store_reported(
     reported::put(db, report, now_ms)?;
     let latest = versions::latest(db, &report.device)?;
     let signed = latest.as_ref().map_or(0, |latest| latest.version.get()).max(device.version_floor);
-    // What is in force on the device was not signed by this store: a number beyond
-    // ours, or one of ours with other content. Both mean that this store was restored.
-    // What a device has only seen and refused, such as a forgery, is no conflict.
-    let mut ahead = report.applied.filter(|applied| applied.get() > signed);
+    // What the device has accepted was not signed by this store: a number beyond ours, or
+    // one of ours with other content. Both mean that this store was restored. It need not
+    // be in force: a device that went back from it accepts nothing below it all the same.
+    // What it has only seen and refused, such as a forgery, is no conflict.
+    let mut ahead = accepted(report, epoch).filter(|(version, _)| version.get() > signed);
+    if let Some((number, digest)) = accepted(report, epoch)
+        && number.get() > device.version_floor
+        && let Some(version) = versions::find(db, &report.device, number)?
+        && digest.is_some_and(|digest| *digest != version.payload_digest)
+    {
+        ahead = ahead.or(Some((number, digest)));
+    }
+    let ahead = ahead.map(|(number, _)| number);
     if let Some(applied) = report.applied
         && let Some(version) = versions::find(db, &report.device, applied)?
+        && report.applied_digest.as_ref().is_none_or(|d| *d == version.payload_digest)
     {
-        let same = report.applied_digest.as_ref().is_none_or(|d| *d == version.payload_digest);
-        if same {
-            versions::mark_applied(db, &report.device, &version, now_ms)?;
-        } else if applied.get() > device.version_floor {
-            ahead = ahead.or(report.seen).or(Some(applied));
-        }
+        versions::mark_applied(db, &report.device, &version, now_ms)?;
     }
-    // Numbers of an older epoch say nothing: what the epoch was raised for is behind.
+    // Numbers of an older epoch say nothing: what the epoch was raised for is behind. An
+    // older agent does not say of which epoch they are.
     let is_of_older_epoch = match &latest {
+        _ if report.accepted.is_some() => false,
         // Nothing is signed for it yet under the epoch in force: it may wait for approval.
         Some(latest) if latest.epoch < epoch => true,
         Some(latest) => versions::is_new_epoch(db, &report.device, latest.epoch)?,
@@ -275,6 +282,17 @@ fn store_reported(
     }
     let newest = latest.map(|latest| latest.version);
     Ok(device.conflict.is_none() && report.seen < newest)
+}
+
+/// What the device has accepted under this epoch; of one that does not say so, what it
+/// has in force.
+fn accepted(report: &Reported, epoch: u64) -> Option<(Version, Option<&Digest>)> {
+    match &report.accepted {
+        Some(accepted) => {
+            (accepted.epoch == epoch).then_some((accepted.version, Some(&accepted.digest)))
+        }
+        None => Some((report.applied?, report.applied_digest.as_ref())),
+    }
 }
 
 /// Signs one acknowledgement per device and boot. Only after the commit.

@@ -275,6 +275,21 @@ impl Cloud {
         Ok(())
     }
 
+    /// Other layers in the place of all, in one edit.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn replace_layers(
+        &mut self,
+        library: &Library,
+        keys: &Keys,
+        fleet: &serde_json::Value,
+        now_ms: u64,
+    ) -> Result<Vec<Outcome>, Refusal> {
+        self.store.layers.clear();
+        self.edit(library, keys, (None, fleet), now_ms)
+    }
+
     /// A second person signs for what waits, for the device alone or for all.
     pub fn approve(
         &mut self,
@@ -360,19 +375,14 @@ impl Cloud {
         let latest = self.store.signed.get(&device);
         let floor = self.store.floors.get(&device).map_or(0, |floor| floor.get());
         let signed = latest.map_or(0, |latest| latest.version.get()).max(floor);
-        let mut ahead = report.applied.filter(|applied| applied.get() > signed);
-        if let Some(applied) = report.applied
-            && let Some(known) = latest.and_then(|latest| latest.known.get(&applied.get()))
-            && report.applied_digest.as_ref().is_some_and(|digest| digest != known)
-            && applied.get() > floor
-        {
-            ahead = ahead.or(report.seen).or(Some(applied));
-        }
-        if let Some(ahead) = ahead
-            && latest.is_some_and(|latest| latest.epoch == self.root.epoch)
-            && report.trust_version == self.root.version
-        {
-            self.store.conflicts.insert(device, ahead);
+        let accepted = report.accepted.filter(|accepted| accepted.epoch == self.root.epoch);
+        if let Some(accepted) = accepted {
+            let number = accepted.version.get();
+            let known = latest.and_then(|latest| latest.known.get(&number));
+            let is_other = known.is_some_and(|known| *known != accepted.digest) && number > floor;
+            if number > signed || is_other {
+                self.store.conflicts.insert(device, accepted.version);
+            }
         }
         let is_behind = report.seen < latest.map(|latest| latest.version);
         let is_free = !self.store.conflicts.contains_key(&device);

@@ -113,6 +113,7 @@ impl Disk {
             floor: self.image.floor.clone(),
             mirror: self.mirror.floor.clone(),
             current: self.image.current.as_ref().and_then(|d| digest_of(&d.envelope)),
+            previous: self.image.previous.as_ref().and_then(|d| digest_of(&d.envelope)),
             failures: self.image.failures.iter().map(|f| f.document.clone()).collect(),
             was_lost: self.was_lost,
         }

@@ -150,6 +150,8 @@ pub struct Held {
     pub mirror: Option<Floor>,
     /// The payload's digest of the document in force.
     pub current: Option<Digest>,
+    /// The same of the one before it, which a rollback leads back to.
+    pub previous: Option<Digest>,
     /// The documents that are not tried again.
     pub failures: Vec<Digest>,
     /// The store was lost or set back since the device was made.

@@ -325,12 +325,7 @@ impl Keeper {
         next.guard.continue_from(&self.filling.guard);
         self.flush();
         let filling = std::mem::replace(&mut self.filling, next);
-        let force = Force {
-            digest: digest.clone(),
-            on_trial,
-            is_healthy: false,
-            since_ms: at_ms,
-        };
+        let force = Force { digest: digest.clone(), on_trial, is_healthy: false, since_ms: at_ms };
         let defaulted = std::mem::replace(&mut self.defaulted, false);
         let replaced = Before { force: self.force.replace(force), filling, defaulted };
         let before = self.before.take().filter(|_| is_unproven).unwrap_or(replaced);

@@ -183,19 +183,17 @@ impl World<'_> {
             held.disk.mood = super::disk::Mood::Well;
             (held.cut, held.keeper_is_busy) = (None, false);
             (held.runner_dies, held.sensor_fails) = (false, None);
-            let patch = json!({"functions": null, "reporting": null, "config": null,
-                "on_expiry": null, "expires_in_s": null});
-            self.edit(Some(device), &patch);
         }
         let good = ["water-heater-tou", "water-heater-price", "is-mild"];
         let name = good[self.random.usize(0..good.len())];
         let module = self.library.modules.iter().find(|module| module.name == name);
         let slot = module.map(|m| json!({"module": Digest::of(&m.bytes), "params": m.params}));
-        // The function is taken out first, so that nothing of it stays.
-        let clean = json!({"functions": null, "reporting": null, "config": null,
-            "on_expiry": null, "expires_in_s": null});
-        self.edit(None, &clean);
-        self.edit(None, &json!({"functions": {"setpoint": {"active": slot}}}));
+        let wanted = json!({"functions": {"setpoint": {"active": slot}}});
+        let now_ms = START_MS + self.now_ms;
+        match self.cloud.replace_layers(self.library, &self.keys, &wanted, now_ms) {
+            Ok(outcomes) => self.carry_out(outcomes),
+            Err(refusal) => self.refused("cloud", &refusal),
+        }
         self.tidy();
         self.after(SETTLE_MS, Happening::End);
     }

@@ -283,6 +283,7 @@ pub fn reported() -> Reported {
             "reason": "rollback",
             "detail": "version 6 is not above 7, the highest accepted",
         },
+        "accepted": { "epoch": 1, "version": 7, "digest": Digest::of(&pretty(&document())) },
         "on_probation": true,
         "refused": { "rollback": 1 },
         "functions": {

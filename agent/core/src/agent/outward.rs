@@ -7,7 +7,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 use gnomon_schemas::document::{Document, FunctionPlan};
 use gnomon_schemas::ids::FunctionName;
-use gnomon_schemas::reported::{FunctionReport, Reported, ReportedSchema, State};
+use gnomon_schemas::reported::{Accepted, FunctionReport, Reported, ReportedSchema, State};
 use gnomon_schemas::results::{Record, RefusalEvent, Results, ResultsSchema, Summary};
 use gnomon_schemas::verify::Verified;
 use gnomon_schemas::{Digest, Refusal, Version};
@@ -191,6 +191,11 @@ impl Agent {
             seen: self.seen.map(|(_, version)| version),
             applied: self.applied_version(),
             applied_digest: self.applied.as_ref().map(|applied| applied.digest().clone()),
+            accepted: self.floor.as_ref().map(|floor| Accepted {
+                epoch: floor.epoch,
+                version: floor.version,
+                digest: floor.digest.clone(),
+            }),
             on_probation: self.trial.is_any(),
             refusal: self.refusals.last().cloned(),
             refused: self.refusals.counts().clone(),

@@ -200,6 +200,35 @@ async fn another_document_under_a_known_version_is_a_conflict() {
     assert_eq!(cloud.version("heater-1"), 2);
 }
 
+/// Otherwise a cloud that was restored would count up to what the device has accepted,
+/// edit by edit, and each would be refused.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_that_went_back_from_what_the_cloud_has_forgotten_is_in_conflict() {
+    let cloud = Cloud::with_device().await;
+    let device = Device::connect(&cloud, "heater-1").await;
+    let accepted = json!({"epoch": 1, "version": 9, "digest": Digest::of(b"given up")});
+    device.say(json!({"state": "rejected", "seen": 9, "accepted": accepted})).await;
+    cloud.until("it is in conflict", |cloud| cloud.device("heater-1")["state"] == "conflict");
+    assert_eq!(cloud.json("POST", "/v1/devices/heater-1/resolve", &json!({})).status, 200);
+    assert_eq!(cloud.version("heater-1"), 10);
+}
+
+/// Whoever has the director's key can sign any number; a device refuses one that leaves
+/// no room, and would refuse all that the cloud signs above it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_conflict_is_resolved_above_what_was_accepted_and_not_above_what_was_seen() {
+    let cloud = Cloud::with_device().await;
+    let device = Device::connect(&cloud, "heater-1").await;
+    let other = Digest::of(b"another payload");
+    let accepted = json!({"epoch": 1, "version": 1, "digest": other});
+    let forged = json!({"state": "rejected", "seen": 9_000_000_000_u64, "applied": 1,
+        "applied_digest": other, "accepted": accepted});
+    device.say(forged).await;
+    cloud.until("it is in conflict", |cloud| cloud.device("heater-1")["state"] == "conflict");
+    assert_eq!(cloud.json("POST", "/v1/devices/heater-1/resolve", &json!({})).status, 200);
+    assert_eq!(cloud.version("heater-1"), 2);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_removed_device_leaves_its_topic_and_counts_on_when_it_returns() {
     let cloud = Cloud::with_device().await;

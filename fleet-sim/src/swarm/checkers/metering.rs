@@ -5,7 +5,7 @@ use gnomon_schemas::histogram::Histogram;
 use gnomon_schemas::ids::{Digest, FunctionName};
 use gnomon_schemas::reason::Reason;
 use gnomon_schemas::results::{Record, SlotRole, Summary};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::{Checker, must};
 use crate::swarm::facts::Fact;
@@ -41,13 +41,13 @@ impl Count {
 
 pub(super) struct Metering {
     called: Vec<BTreeMap<Slot, Count>>,
-    /// Summaries that were told, and are in no outbox yet.
-    told: Vec<BTreeSet<String>>,
+    /// Summaries that were told, and are in no outbox yet: how many of each.
+    told: Vec<BTreeMap<String, u32>>,
 }
 
 impl Metering {
     pub(super) fn new(devices: usize) -> Metering {
-        Metering { called: vec![BTreeMap::new(); devices], told: vec![BTreeSet::new(); devices] }
+        Metering { called: vec![BTreeMap::new(); devices], told: vec![BTreeMap::new(); devices] }
     }
 }
 
@@ -76,7 +76,7 @@ impl Checker for Metering {
             Fact::Told { device, done } => {
                 let mut told: BTreeMap<Slot, Count> = BTreeMap::new();
                 for summary in &done.summaries {
-                    self.told[*device].insert(text(summary));
+                    *self.told[*device].entry(text(summary)).or_default() += 1;
                     if let Some(module) = &summary.module {
                         let slot = (summary.function.clone(), module.clone(), summary.role);
                         told.entry(slot).or_default().add(summary);
@@ -95,10 +95,14 @@ impl Checker for Metering {
             }
             Fact::Kept { device, results } => {
                 for summary in &results.summaries {
-                    must(self.told[*device].remove(&text(summary)), || {
+                    let (told, text) = (&mut self.told[*device], text(summary));
+                    let left = told.get(&text).copied().unwrap_or(0);
+                    must(left > 0, || {
                         let ticks = summary.ticks;
                         format!("device {device}: a summary of {ticks} ticks is kept twice")
                     })?;
+                    told.insert(text.clone(), left - 1);
+                    told.retain(|_, left| *left > 0);
                 }
                 Ok(())
             }
