@@ -84,8 +84,8 @@ pub struct Agent {
     refusals: Refusals,
     record_budget: RecordBudget,
     time_kept: Monotonic,
-    /// A document that failed through no fault of its own, and when. Whatever is taken
-    /// up after it takes its place.
+    /// A document that failed through no fault of its own, and when. Whatever newer one is
+    /// taken up after it takes its place.
     again: Option<(Vec<u8>, Monotonic)>,
     report_sequence: u64,
     results_sequence: u64,

@@ -73,7 +73,6 @@ pub struct Disk {
     backup: Option<Image>,
     /// Since when it is full or broken, if it is.
     pub mood: Mood,
-    was_lost: bool,
 }
 
 /// The digest of an envelope's payload.
@@ -115,7 +114,7 @@ impl Disk {
             current: self.image.current.as_ref().and_then(|d| digest_of(&d.envelope)),
             previous: self.image.previous.as_ref().and_then(|d| digest_of(&d.envelope)),
             failures: self.image.failures.iter().map(|f| f.document.clone()).collect(),
-            was_lost: self.was_lost,
+            went_back: self.image.rolled_back_from.is_some(),
         }
     }
 
@@ -319,7 +318,6 @@ impl Disk {
     pub fn restore(&mut self) -> bool {
         let Some(backup) = self.backup.clone() else { return false };
         self.image = backup;
-        self.was_lost = true;
         true
     }
 
@@ -331,7 +329,6 @@ impl Disk {
             ..Image::default()
         };
         self.backup = None;
-        self.was_lost = true;
     }
 
     /// Spoils a byte of a module of the document in force, if it has one.

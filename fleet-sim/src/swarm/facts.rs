@@ -154,8 +154,8 @@ pub struct Held {
     pub previous: Option<Digest>,
     /// The documents that are not tried again.
     pub failures: Vec<Digest>,
-    /// The store was lost or set back since the device was made.
-    pub was_lost: bool,
+    /// The floor's document was given up, and an older one is in its place.
+    pub went_back: bool,
 }
 
 impl Held {

@@ -5,6 +5,7 @@ use gnomon_cloud_core::roots::{Edit, RoleName};
 use gnomon_schemas::ids::Digest;
 use serde_json::{Value, json};
 
+use super::disk::Mood;
 use super::facts::Fact;
 use super::keys::Key;
 use super::options::Fault;
@@ -89,7 +90,10 @@ impl World<'_> {
                 let max = self.random.u64(40..75);
                 setpoint(json!({"bounds": {"setpoint_c": {"max": max}}}))
             }
-            11 => setpoint(json!({"budget": {"fuel": self.random.u64(5..300_000)}})),
+            11 => {
+                let fuel = self.random.u64(5..300_000);
+                setpoint(json!({"budget": {"fuel": fuel, "memory_bytes": 1_048_576}}))
+            }
             12 => {
                 let every = self.random.u64(0..4);
                 json!({"reporting": {"summary_ticks": self.random.u64(0..40),
@@ -180,9 +184,10 @@ impl World<'_> {
             (line.cut_until_ms, line.withheld_until_ms) = (0, 0);
             self.sometime(5_000, Happening::Connects(device));
             let held = &mut self.devices[device];
-            held.disk.mood = super::disk::Mood::Well;
+            held.disk.mood = Mood::Well;
             (held.cut, held.keeper_is_busy) = (None, false);
             (held.runner_dies, held.sensor_fails) = (false, None);
+            self.last_fault(device);
         }
         let good = ["water-heater-tou", "water-heater-price", "is-mild"];
         let name = good[self.random.usize(0..good.len())];
@@ -196,6 +201,19 @@ impl World<'_> {
         }
         self.tidy();
         self.after(SETTLE_MS, Happening::End);
+    }
+
+    /// The last of all faults is over a little after the last edit: what failed meanwhile
+    /// must be tried again by itself.
+    fn last_fault(&mut self, device: usize) {
+        let (is_busy, ms) = (self.random.bool(), self.random.u64(10_000..120_000));
+        if is_busy && self.options.faults.contains(&Fault::KeeperBusy) {
+            self.devices[device].keeper_is_busy = true;
+            self.after(ms, Happening::Relief(device, Fault::KeeperBusy));
+        } else if self.options.faults.contains(&Fault::DiskRefuses) {
+            self.devices[device].disk.mood = Mood::Refuses;
+            self.after(ms, Happening::DiskWorks(device));
+        }
     }
 
     pub(super) fn tidy(&mut self) {

@@ -16,7 +16,7 @@ const TOLD_MAX: usize = 10;
 
 /// Reasons that the simulated parts can give. The others belong to parts that are not
 /// simulated: HTTP, enrolment, sigstore bundles, the compiler's own limits.
-const WITHIN_REACH: [Reason; 39] = [
+const WITHIN_REACH: [Reason; 37] = [
     Reason::TooLarge,
     Reason::MalformedJson,
     Reason::DuplicateKey,
@@ -47,7 +47,6 @@ const WITHIN_REACH: [Reason; 39] = [
     Reason::TrapInteger,
     Reason::TrapConversion,
     Reason::TrapStack,
-    Reason::OutputInvalid,
     Reason::GoldenInvalid,
     Reason::GoldenMismatch,
     Reason::ProbationFailed,
@@ -55,7 +54,6 @@ const WITHIN_REACH: [Reason; 39] = [
     Reason::StoreDamaged,
     Reason::Unavailable,
     Reason::StoreFailed,
-    Reason::StateNotMigrated,
 ];
 
 /// The report.

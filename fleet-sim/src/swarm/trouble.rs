@@ -161,8 +161,21 @@ impl World<'_> {
         {
             self.network.desired.insert(device, bytes.clone());
         }
-        self.post(device, message);
+        self.put(device, message);
         true
+    }
+
+    /// Puts a message where the device listens: who owns the broker chooses the topic.
+    fn put(&mut self, device: usize, message: ToDevice) {
+        let line = &self.network.lines[device];
+        let message = match message {
+            ToDevice::Root(version, bytes) => ToDevice::Root(line.root.unwrap_or(version), bytes),
+            ToDevice::Module(digest, bytes) => {
+                ToDevice::Module(line.wanted.first().cloned().unwrap_or(digest), bytes)
+            }
+            other => other,
+        };
+        self.post(device, message);
     }
 
     fn misdirect(&mut self, device: usize) -> bool {
@@ -170,7 +183,7 @@ impl World<'_> {
         if of == device {
             return false;
         }
-        self.post(device, message);
+        self.put(device, message);
         true
     }
 
@@ -191,7 +204,7 @@ impl World<'_> {
                 bytes[place] ^= 1 << self.random.u8(0..7);
             }
         }
-        self.post(device, message);
+        self.put(device, message);
         true
     }
 

@@ -32,7 +32,10 @@ impl Agent {
         effects.extend(left.map(Effect::ForgetModule));
         effects.extend(missing.into_iter().map(Effect::FetchModule));
         self.state = State::Pending;
-        self.again = None;
+        // What was in force before takes nobody's place: the newer one is still owed a try.
+        if !pending.restored {
+            self.again = None;
+        }
         self.pending = Some(pending);
         effects.extend(self.prepare(now));
         effects.push(self.report(now));

@@ -1,14 +1,14 @@
 //! What the store held is verified anew; what cannot be trusted does not act, and
 //! what was damaged comes back from the cloud.
 
-use gnomon_agent_core::agent::KEEP_TIME_MS;
+use gnomon_agent_core::agent::{AGAIN_AFTER_MS, KEEP_TIME_MS};
 use gnomon_agent_core::{Effect, Event, Monotonic, Stored};
 use gnomon_schemas::document::OnExpiry;
 use gnomon_schemas::reported::State;
 use gnomon_schemas::{Digest, Reason, Refusal};
 
-use super::bench::{names, reasons};
-use super::fixture::{DAY_MS, Fleet, NOW_MS, version};
+use super::bench::{Bench, names, reasons};
+use super::fixture::{DAY_MS, Fleet, NOW_MS, session, version};
 
 const MODULE: &[u8] = b"module";
 
@@ -28,6 +28,28 @@ fn a_restart_goes_on_with_what_is_stored_and_writes_nothing() {
     let expected = ["prepare 1", "report Pending", "activate 1", "report InSync"];
     assert_eq!(names(&bench.started), expected);
     assert_eq!(bench.state(), (State::InSync, Some(version(1))));
+}
+
+/// Found by the simulator: the older document, once it was in force again, made the newer
+/// one be forgotten until the next connection.
+#[test]
+fn a_newer_document_that_the_keeper_had_no_time_for_is_tried_again_after_the_stored_one() {
+    let fleet = Fleet::new();
+    let mut bench = Bench::idle(&fleet, &fleet.root, &session(1), Stored::default());
+    let (stored, newer) = (fleet.document_with(1, MODULE), fleet.document_inline(2, b"newer"));
+    let busy = || Refusal::new(Reason::Unavailable, "no time");
+    bench.hear(Event::Started(store(&fleet)));
+    bench.hear_document(&fleet, &newer);
+    let effects = bench.hear(fleet.not_prepared(&stored, busy()));
+    assert!(names(&effects).contains(&"prepare 2".into()), "{:?}", names(&effects));
+    let effects = bench.hear(fleet.not_prepared(&newer, busy()));
+    assert!(names(&effects).contains(&"prepare 1".into()), "{:?}", names(&effects));
+    bench.hear(fleet.prepared(&stored));
+    bench.hear(fleet.activated(&stored));
+    bench.now = Monotonic(AGAIN_AFTER_MS);
+    let effects = bench.run(Event::Clock);
+    assert!(names(&effects).contains(&"activate 2".into()), "{:?}", names(&effects));
+    assert_eq!(bench.state(), (State::InSync, Some(version(2))));
 }
 
 #[test]

@@ -11,7 +11,10 @@ pub(super) struct Convergence;
 fn check(device: usize, standing: &Standing) -> Result<(), String> {
     let tell = |what: &str| format!("device {device}: {what}: {standing:?}");
     must(standing.applied == standing.wanted, || tell("another version than the cloud wants"))?;
-    must(standing.state == Some(State::InSync), || tell("not in sync"))?;
+    // It says that it has refused something, too, if what it has seen lies above that: what
+    // a cloud signed that was set back since, or a thief.
+    let follows = matches!(standing.state, Some(State::InSync | State::Rejected));
+    must(follows, || tell("not in sync"))?;
     must(standing.in_force == standing.applied.1, || tell("the keeper runs something else"))?;
     must(standing.waiting == 0, || tell("its outbox is not empty"))
 }

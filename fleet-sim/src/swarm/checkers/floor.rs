@@ -12,6 +12,8 @@ struct Known {
     held: Held,
     /// What its keeper has in force.
     in_force: Option<(u64, Version)>,
+    /// It has gone back by itself since its start.
+    went_back: bool,
 }
 
 pub(super) struct FloorHolds {
@@ -56,12 +58,20 @@ impl Checker for FloorHolds {
                 })
             }
             Fact::KeeperStarted { device } => {
-                self.devices[*device].in_force = None;
+                let known = &mut self.devices[*device];
+                (known.in_force, known.went_back) = (None, false);
                 Ok(())
             }
-            Fact::InForce { device, document, .. } => {
+            Fact::InForce { device, document, digest } => {
                 let known = &mut self.devices[*device];
                 let place = (document.epoch, document.version);
+                // Below the floor lies only what a device goes back to by itself.
+                let is_before = known.held.previous.as_ref() == Some(*digest);
+                let goes_back = known.went_back || known.held.went_back || is_before;
+                must(Some(place) >= known.highest || goes_back, || {
+                    let (to, floor) = (tell(Some(place)), tell(known.highest));
+                    format!("device {device}: {to} is put in force, the floor is {floor}")
+                })?;
                 must(known.in_force <= Some(place), || {
                     let (from, to) = (tell(known.in_force), tell(Some(place)));
                     format!("device {device}: {to} is put in force after {from}")
@@ -71,7 +81,8 @@ impl Checker for FloorHolds {
             }
             // What lies before it may be asked for again.
             Fact::WentBack { device } => {
-                self.devices[*device].in_force = None;
+                let known = &mut self.devices[*device];
+                (known.in_force, known.went_back) = (None, true);
                 Ok(())
             }
             _ => Ok(()),

@@ -28,8 +28,12 @@ impl<'a> Replay<'a> {
         };
         let role = content::function(&self.library.profile, &record.function)
             .map_err(|refusal| refusal.to_string())?;
-        let admitted =
-            self.library.admit_with(bytes, &record.function, role.budget, &record.params);
+        // A document may give less fuel than the profile; what ran out says how much.
+        let mut budget = role.budget;
+        if let (Some(Reason::OutOfFuel), Some(fuel)) = (record.fault, record.fuel) {
+            budget.fuel = fuel;
+        }
+        let admitted = self.library.admit_with(bytes, &record.function, budget, &record.params);
         let (module, params) = admitted.map_err(|refusal| refusal.to_string())?;
         let again = module.evaluate(&record.inputs, &params, record.state.as_ref());
         let outputs = again.outcome.as_ref().ok().map(|made| &made.outputs);
