@@ -426,11 +426,9 @@ impl Firmware {
     }
 }
 
-/// Batches that wait in an agent's outbox, read from its file.
+/// Batches that wait in an agent's outbox, as its status tells an operator.
 pub(crate) fn waiting_batches(store: &Path) -> u64 {
-    let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY;
-    let store = rusqlite::Connection::open_with_flags(store, flags).unwrap();
-    store.busy_timeout(Duration::from_secs(5)).unwrap();
-    let count: i64 = store.query_row("SELECT count(*) FROM outbox", [], |row| row.get(0)).unwrap();
-    count.unsigned_abs()
+    let status = gnomon_agent::status::Status::of(store.parent().unwrap());
+    let store = status.store.unwrap_or_else(|| panic!("{:?}", status.store_error));
+    store.outbox.values().map(|amount| amount.rows).sum()
 }

@@ -69,7 +69,7 @@ pub const ACK_SEQUENCES_MAX: usize = 512;
 /// The greatest difference between two outputs that is told apart from infinity:
 /// sums of such stay finite, whatever two functions propose.
 pub const DIFFERENCE_MAX: f64 = 1e12;
-/// Default cap on the device's outbox.
+/// Default cap on the device's outbox: bytes as stored, which are compressed.
 pub const OUTBOX_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Batches in the device's outbox.
 pub const OUTBOX_ROWS_MAX: u64 = 50_000;

@@ -14,6 +14,7 @@ use std::io::{BufRead as _, Write as _};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Instant;
 
 /// How often a step is tried; a store that still refuses will not recover.
 const TRIES: usize = 5;
@@ -21,7 +22,7 @@ const TRIES: usize = 5;
 /// that was opened while the disk was read-only takes nothing afterwards.
 const OPENED_ANEW: usize = 4;
 /// So small that the last appends drop the oldest batches.
-const OUTBOX_BYTES_MAX: usize = 5_000;
+const OUTBOX_BYTES_MAX: usize = 1_100;
 
 /// One by one: that is how the store takes them.
 fn append(sequences: RangeInclusive<u64>) -> impl Iterator<Item = Step> {
@@ -45,14 +46,23 @@ fn small() -> Vec<Step> {
     let mut steps = vec![Step::Open, Step::Persist(1)];
     steps.extend(append(1..=3));
     steps.extend([Step::KeepTime(15_000), Step::Persist(2)]);
+    steps.push(Step::Acknowledge(vec![1]));
     steps.extend(append(4..=5));
-    steps.extend([Step::Delete(vec![1, 2, 4]), Step::PersistRoot(2, None), Step::Open]);
-    steps.extend([Step::Persist(3), Step::KeepTime(95_000), Step::PersistRoot(3, Some(32_000))]);
+    steps.extend([Step::Delete(vec![2, 4]), Step::PersistRoot(2, None), Step::Open]);
+    steps.extend([
+        Step::Acknowledge(vec![3]),
+        Step::Open,
+        Step::Persist(3),
+        Step::KeepTime(95_000),
+        Step::PersistRoot(3, Some(32_000)),
+    ]);
     steps.extend(append(6..=6));
     steps.extend([Step::Delete(vec![3, 6]), Step::KeepTime(36_000)]);
     steps.extend(append(7..=13));
     steps.push(Step::Open);
-    steps.extend(append(14..=16));
+    steps.extend(append(14..=15));
+    steps.push(Step::Acknowledge(vec![9]));
+    steps.extend(append(16..=16));
     steps.extend([Step::Persist(4), Step::Open]);
     steps.extend(append(17..=17));
     steps
@@ -76,6 +86,9 @@ fn perform(store: &mut Option<Store>, path: &Path, step: &Step) -> Result<(), St
             sequences.iter().try_for_each(|sequence| store.append(&request(*sequence)).map(drop))
         }
         Step::Delete(sequences) => store.delete(&boot(), sequences).map(drop),
+        Step::Acknowledge(sequences) => {
+            store.acknowledge(&boot(), sequences, Instant::now()).map(drop)
+        }
     }
 }
 

@@ -41,7 +41,7 @@ impl Kept {
                 kept.time_floor_ms = time_floor_ms.unwrap_or(kept.time_floor_ms);
             }
             Step::KeepTime(at_ms) => kept.time_floor_ms = kept.time_floor_ms.max(*at_ms),
-            Step::Open | Step::Append(_) | Step::Delete(_) => {}
+            Step::Open | Step::Append(_) | Step::Delete(_) | Step::Acknowledge(_) => {}
         }
         kept
     }
@@ -58,6 +58,8 @@ struct Expected {
     sure: BTreeSet<u64>,
     /// Batches that may be there.
     maybe: BTreeSet<u64>,
+    /// Those of them that the next deletion or append that is done takes out.
+    acknowledged: BTreeSet<u64>,
 }
 
 impl Expected {
@@ -67,8 +69,8 @@ impl Expected {
             match serde_json::from_str(mark).unwrap() {
                 Mark::Asked(step) => expected.asked(&step),
                 Mark::Done(step) => expected.done(&step),
-                // What was possible stays possible.
-                Mark::Refused(_) => {}
+                // What was possible stays possible; the store may be opened anew now.
+                Mark::Refused(_) => expected.acknowledged.clear(),
             }
         }
         expected
@@ -77,7 +79,12 @@ impl Expected {
     fn asked(&mut self, step: &Step) {
         self.before = self.kept.clone();
         self.kept.extend(self.before.iter().map(|kept| kept.after(step)));
-        if let Step::Append(sequences) | Step::Delete(sequences) = step {
+        if *step == Step::Open {
+            self.acknowledged.clear();
+        }
+        if let Step::Append(sequences) | Step::Delete(sequences) | Step::Acknowledge(sequences) =
+            step
+        {
             self.sure.retain(|sequence| !sequences.contains(sequence));
             self.maybe.extend(sequences);
         }
@@ -86,10 +93,14 @@ impl Expected {
     fn done(&mut self, step: &Step) {
         self.kept = self.before.iter().map(|kept| kept.after(step)).collect();
         if let Step::Append(sequences) | Step::Delete(sequences) = step {
-            self.maybe.retain(|sequence| !sequences.contains(sequence));
+            let taken_out = std::mem::take(&mut self.acknowledged);
+            self.maybe
+                .retain(|sequence| !sequences.contains(sequence) && !taken_out.contains(sequence));
         }
-        if let Step::Append(sequences) = step {
-            self.sure.extend(sequences);
+        match step {
+            Step::Append(sequences) => self.sure.extend(sequences),
+            Step::Acknowledge(sequences) => self.acknowledged.extend(sequences),
+            _ => {}
         }
     }
 }

@@ -36,6 +36,8 @@ pub(crate) enum Step {
     Append(Vec<u64>),
     /// Deletes acknowledged batches.
     Delete(Vec<u64>),
+    /// Remembers that batches are acknowledged: the next append deletes them with it.
+    Acknowledge(Vec<u64>),
 }
 
 /// What the driver says.

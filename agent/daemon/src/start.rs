@@ -192,8 +192,8 @@ pub(crate) fn plan(
     let agent = (agent, config.later_roots);
     let planner =
         Planner::new(agent, store, bus, to_keeper, from_all, stopped, keeper_gone, last_acks);
-    let board = planner.board();
-    status::serve(&data.join(PLANNER_SOCKET), move || Some(board.view())).map_err(&io)?;
+    let view = planner.viewer();
+    status::serve(&data.join(PLANNER_SOCKET), move || Some(view())).map_err(&io)?;
     let renewal = renewal.map(tokio::spawn);
     let planner = tokio::spawn(async move {
         let ended = planner.run().await;
@@ -242,6 +242,9 @@ pub async fn enrol(config: &AgentConfig, data: &Path, token: &str) -> Result<boo
     open_folder(data)?;
     let store = Store::open(&data.join(STORE_FILE))?;
     let clock = Arc::new(FloorClock::new(RELEASED_AT_MS.max(store.time_floor_ms()?)));
+    if let Err(error) = store.close() {
+        tracing::warn!(%error, "the store was not closed in order");
+    }
     let mutual = config.mutual.clone().ok_or(EnrolError::NothingToDo)?;
     let office = Office::new(mutual, config.identity.device.clone(), data, clock)?;
     if office.load()?.is_some() {

@@ -5,7 +5,7 @@
 
 use anyhow::{Context as _, Result};
 use gnomon_agent::device::{Device, Next, Tick};
-use gnomon_agent::planner::store::Store;
+use gnomon_agent::status::Status;
 use gnomon_agent::{AgentConfig, AgentHandle};
 use gnomon_agent_core::Clamped;
 use gnomon_schemas::DeviceId;
@@ -189,9 +189,9 @@ impl Member {
     }
 
     /// Batches that the agent ever appended to its outbox, and those that still
-    /// wait: read from the store's file, not asked of the agent.
+    /// wait, as the agent's status tells an operator.
     pub(super) fn outbox(&self) -> Result<Outbox> {
-        let status = Store::open_read_only(&self.data.join("agent.db"))?.status()?;
+        let status = Status::of(&self.data).store.context("the store cannot be read")?;
         let waiting = status.outbox.values().map(|amount| amount.rows).sum();
         Ok(Outbox { appended: status.appended, waiting })
     }

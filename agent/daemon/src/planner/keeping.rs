@@ -6,9 +6,10 @@ use gnomon_agent_core::agent::Append;
 use gnomon_schemas::results::Class;
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use super::owed::{Debts, Owed};
-use super::store::{Store, StoreError};
+use super::store::{Store, StoreError, StoreStatus};
 
 /// How the log names it.
 const KEEP_RESULTS: &str = "keep results";
@@ -78,27 +79,41 @@ impl Keeping {
         }
     }
 
-    /// Appends to the outbox. What the keeper did, it says again until it hears that it is
-    /// kept; all else is kept here, within a cap, until the store takes it.
-    ///
-    /// # Errors
-    /// The store's, for what the keeper did.
-    pub(super) async fn append(&mut self, append: Append) -> Result<bool, StoreError> {
-        if append.done.is_none() {
-            if self.unsaid.len() == UNSAID_MAX {
-                let gone = self.unsaid.pop_front();
-                let batches = gone.map_or(0, |gone| gone.batches.len() as u64);
-                self.dropped = self.dropped.saturating_add(batches);
+    /// Appends what the keeper did, in one transaction where that succeeds; gives of each
+    /// whether it is kept. The keeper says again what it does not hear to be kept.
+    pub(super) async fn append(&mut self, appends: Vec<Append>) -> Vec<bool> {
+        let appends: Arc<[Append]> = appends.into();
+        if appends.len() > 1 {
+            let all = Arc::clone(&appends);
+            let kept = self.with(KEEP_RESULTS, move |store| store.append_all(&all)).await;
+            if let Ok(kept) = kept {
+                return kept;
             }
-            self.unsaid.push_back(append);
-            // What is not said yet is tried again, and was logged.
-            let _ = self.say().await;
-            return Ok(true);
         }
-        self.with(KEEP_RESULTS, move |store| store.append(&append)).await
+        // One that cannot be kept must not take others with it.
+        let mut kept = vec![];
+        for append in appends.iter() {
+            let append = append.clone();
+            let is_kept = self.with(KEEP_RESULTS, move |store| store.append(&append)).await;
+            kept.push(is_kept.unwrap_or(false));
+        }
+        kept
     }
 
-    async fn say(&mut self) -> Result<(), StoreError> {
+    /// Appends what nobody will say again: it is held here, within a cap, until the store
+    /// takes it.
+    pub(super) async fn say(&mut self, append: Append) {
+        if self.unsaid.len() == UNSAID_MAX {
+            let gone = self.unsaid.pop_front();
+            let batches = gone.map_or(0, |gone| gone.batches.len() as u64);
+            self.dropped = self.dropped.saturating_add(batches);
+        }
+        self.unsaid.push_back(append);
+        // What is not said yet is tried again, and was logged.
+        let _ = self.say_unsaid().await;
+    }
+
+    async fn say_unsaid(&mut self) -> Result<(), StoreError> {
         while let Some(append) = self.unsaid.front().cloned() {
             self.with(KEEP_RESULTS, move |store| store.append(&append)).await?;
             self.unsaid.pop_front();
@@ -113,10 +128,12 @@ impl Keeping {
     }
 
     /// Some time has passed: what the store could not do before is tried again.
-    pub(super) async fn try_again(&mut self) {
+    pub(super) async fn try_again(&mut self, now: Instant) {
         // What fails again was logged.
         let _ = self.settle().await;
-        let _ = self.say().await;
+        let _ = self.say_unsaid().await;
+        let take_out = move |store: &mut Store| store.take_out_due(now);
+        let _ = self.with("delete what is acknowledged", take_out).await;
     }
 
     /// Does what is asked for once: if not now, then before anything that comes after.
@@ -146,6 +163,12 @@ impl Keeping {
             self.debts.settle_first();
         }
         Ok(())
+    }
+
+    /// Looks at the store, while it is open.
+    pub(super) fn status(&self) -> impl Fn() -> Option<StoreStatus> + Send + 'static {
+        let store = Arc::downgrade(&self.store);
+        move || store.upgrade()?.lock().unwrap_or_else(PoisonError::into_inner).status().ok()
     }
 
     /// Why the planner must end, if it must.
@@ -226,7 +249,7 @@ mod tests {
         assert!(keeping.settle().await.is_err(), "still owed");
         assert_eq!(keeping.failing.len(), 1, "said once");
         tamper(&path, "DROP TRIGGER full");
-        keeping.try_again().await;
+        keeping.try_again(Instant::now()).await;
         keeping.settle().await.unwrap();
         assert!(keeping.failing.is_empty());
         let stored = keeping.with("test", |store: &mut Store| store.stored()).await.unwrap();
@@ -245,10 +268,10 @@ mod tests {
              BEGIN SELECT raise(ABORT, 'disk full'); END;",
         );
         for sequence in 1..=(UNSAID_MAX as u64 + 10) {
-            keeping.append(refusal(sequence)).await.unwrap();
+            keeping.say(refusal(sequence)).await;
         }
         tamper(&path, "DROP TRIGGER full");
-        keeping.append(refusal(1_000)).await.unwrap();
+        keeping.say(refusal(1_000)).await;
         let status = keeping.with("test", |store: &mut Store| store.status()).await.unwrap();
         assert_eq!(status.outbox[&Class::Faults].rows, UNSAID_MAX as u64);
         assert_eq!((status.dropped.batches, status.dropped_untold), (11, 11));

@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
 
 use crate::frames::FrameSender;
-use crate::status::PlannerBoard;
+use crate::status::{PlannerBoard, PlannerView};
 use keeping::Keeping;
 use mqtt::Bus;
 use outbox::Outbox;
@@ -29,6 +29,12 @@ use store::{Store, StoreError};
 
 /// How often the core is told that time has passed.
 const CLOCK: Duration = Duration::from_secs(1);
+
+/// How long what the keeper did may wait for more of it: a function and its candidates
+/// tell their minute one after the other, and one transaction wears the flash less.
+const GATHERING: Duration = Duration::from_millis(250);
+/// With so many messages nothing more is waited for.
+const GATHERED_MAX: usize = 8;
 
 /// How long the keeper may take to say its last words when the agent is stopped.
 const LAST_WORDS: Duration = Duration::from_secs(2);
@@ -52,6 +58,9 @@ struct Shell {
     bus: Bus,
     keeping: Keeping,
     outbox: Outbox,
+    /// What the keeper did, and when it is kept. Until it is, the keeper holds it, too.
+    gathered: Vec<Append>,
+    gathered_until: Option<Instant>,
     /// Dropped to end the keeper.
     keeper: Option<FrameSender<ToKeeper>>,
     /// The last report, while it has found no room on the bus.
@@ -99,6 +108,8 @@ impl Planner {
             bus,
             keeping: Keeping::new(store),
             outbox: Outbox::default(),
+            gathered: vec![],
+            gathered_until: None,
             keeper: Some(keeper),
             unsent_report: None,
             last_acks,
@@ -107,9 +118,10 @@ impl Planner {
         Planner { agent, offline_roots, shell }
     }
 
-    /// What an operator sees of it.
-    pub fn board(&self) -> PlannerBoard {
-        self.shell.board.clone()
+    /// What an operator sees of it, and of its store while it has one.
+    pub fn viewer(&self) -> impl Fn() -> PlannerView + Send + 'static {
+        let (board, status) = (self.shell.board.clone(), self.shell.keeping.status());
+        move || PlannerView { store: status(), ..board.view() }
     }
 
     /// The agent's loop, until it is told to stop, or the keeper is gone and its last
@@ -148,10 +160,17 @@ impl Shell {
             return Some(event);
         }
         loop {
+            let now = Instant::now();
+            if self.phase != Phase::Running || self.gathered_until.is_some_and(|end| end <= now) {
+                self.keep_gathered().await;
+            }
+            let gathered_until = self.gathered_until.unwrap_or(now);
             match self.phase {
                 Phase::Running => tokio::select! {
                     event = self.events.recv() => return event,
                     _ = self.clock.tick() => return Some(Event::Clock),
+                    () = tokio::time::sleep_until(gathered_until.into()),
+                        if self.gathered_until.is_some() => {}
                     _ = self.stop.changed() => self.let_keeper_go(),
                     _ = self.keeper_gone.changed() => {
                         self.phase = Phase::Draining(Instant::now() + self.last_acks);
@@ -209,12 +228,15 @@ impl Shell {
                 self.outbox.disconnected();
                 self.board.connection(false);
             }
-            Event::Clock => self.keeping.try_again().await,
+            Event::Clock => self.keeping.try_again(Instant::now()).await,
             _ => {}
         }
     }
 
     async fn perform(&mut self, effect: Effect) {
+        if matters_after_results(&effect) {
+            self.keep_gathered().await;
+        }
         match effect {
             Effect::FetchRoot(version) => self.bus.fetch_root(version),
             Effect::PersistRoot { version, envelope, time_floor_ms } => {
@@ -278,19 +300,37 @@ impl Shell {
             tracing::warn!(reason = %event.refusal.reason, detail = %event.refusal.detail,
                 version = event.version.map(Version::get), "refused");
         }
-        let done = append.done.clone();
-        let kept = self.keeping.append(append).await;
-        if let (Ok(true), Some((_, number))) = (kept, done) {
-            self.tell_keeper(ToKeeper::Kept { number });
+        if append.done.is_none() {
+            return self.keeping.say(append).await;
+        }
+        self.gathered.push(append);
+        self.gathered_until.get_or_insert(Instant::now() + GATHERING);
+        if self.gathered.len() >= GATHERED_MAX {
+            self.keep_gathered().await;
         }
     }
 
-    /// What is not deleted is sent and acknowledged again.
+    /// What the store does not take now, the keeper says again.
+    async fn keep_gathered(&mut self) {
+        self.gathered_until = None;
+        let gathered = std::mem::take(&mut self.gathered);
+        if gathered.is_empty() {
+            return;
+        }
+        let numbers: Vec<_> = gathered.iter().filter_map(|a| Some(a.done.as_ref()?.1)).collect();
+        let kept = self.keeping.append(gathered).await;
+        for (number, _) in numbers.into_iter().zip(kept).filter(|(_, is_kept)| *is_kept) {
+            self.tell_keeper(ToKeeper::Kept { number });
+        }
+        self.send().await;
+    }
+
+    /// What the store does not hear of is sent and acknowledged again.
     async fn delete(&mut self, boot: BootId, sequences: Vec<u64>) {
-        let delete = move |store: &mut Store| store.delete(&boot, &sequences);
-        if let Ok(deleted) = self.keeping.with("delete what is acknowledged", delete).await {
-            let size = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
-            self.outbox.acknowledged(size(deleted.rows), size(deleted.bytes));
+        let now = Instant::now();
+        let acknowledge = move |store: &mut Store| store.acknowledge(&boot, &sequences, now);
+        if let Ok(places) = self.keeping.with("delete what is acknowledged", acknowledge).await {
+            self.outbox.acknowledged(&places);
         }
     }
 
@@ -336,4 +376,17 @@ impl Shell {
             self.outbox.sent(batch.class, batch.id, bytes);
         }
     }
+}
+
+/// Whether what it writes comes after what the keeper did until then: a document that
+/// comes into force takes over what the functions remember.
+fn matters_after_results(effect: &Effect) -> bool {
+    matches!(
+        effect,
+        Effect::Persist(_)
+            | Effect::PersistRoot { .. }
+            | Effect::PersistRollback(_)
+            | Effect::KeepTrial(_)
+            | Effect::KeepFailure(_)
+    )
 }

@@ -45,8 +45,8 @@ impl Room {
 pub struct Outbox {
     connected: bool,
     sent: Sent,
-    rows_on_their_way: usize,
-    bytes_on_their_way: usize,
+    /// The bytes of each batch on its way, by its place in the outbox.
+    on_their_way: BTreeMap<i64, usize>,
     round_start: Option<Instant>,
 }
 
@@ -75,8 +75,8 @@ impl Outbox {
             self.round_start = Some(now);
         }
         let room = Room {
-            rows: WINDOW.saturating_sub(self.rows_on_their_way),
-            bytes: WINDOW_BYTES.saturating_sub(self.bytes_on_their_way),
+            rows: WINDOW.saturating_sub(self.on_their_way.len()),
+            bytes: self.on_their_way.values().fold(WINDOW_BYTES, |r, b| r.saturating_sub(*b)),
         };
         let has_room = self.connected && room.rows > 0 && room.bytes > 0;
         has_room.then(|| (self.sent.clone(), room))
@@ -85,16 +85,13 @@ impl Outbox {
     /// A row was handed to the network.
     pub fn sent(&mut self, class: Class, id: i64, bytes: usize) {
         self.sent.0.insert(class, id);
-        self.rows_on_their_way += 1;
-        self.bytes_on_their_way = self.bytes_on_their_way.saturating_add(bytes);
+        self.on_their_way.insert(id, bytes);
     }
 
-    /// The cloud has acknowledged something, and it is deleted: there is room again.
-    pub fn acknowledged(&mut self, rows: usize, bytes: usize) {
-        self.rows_on_their_way = self.rows_on_their_way.saturating_sub(rows);
-        self.bytes_on_their_way = self.bytes_on_their_way.saturating_sub(bytes);
-        if self.rows_on_their_way == 0 {
-            self.bytes_on_their_way = 0;
+    /// The cloud has acknowledged these, by their places: there is room again.
+    pub fn acknowledged(&mut self, places: &[i64]) {
+        for id in places {
+            self.on_their_way.remove(id);
         }
     }
 }
@@ -119,7 +116,7 @@ mod tests {
             outbox.sent(Class::Summaries, i64::try_from(id).unwrap(), 10);
         }
         assert_eq!(outbox.ask(start), None, "the window is full");
-        outbox.acknowledged(3, 30);
+        outbox.acknowledged(&[1, 2, 3, 1, 999]);
         let (sent, room) = outbox.ask(start).unwrap();
         assert_eq!(room.rows, 3, "room for as many as were acknowledged");
         assert_eq!(sent.last_of(Class::Summaries), Some(64));
@@ -152,8 +149,9 @@ mod tests {
         assert_eq!(outbox.ask(now).unwrap().1, Room { rows: WINDOW - 1, bytes: 1 });
         outbox.sent(Class::Samples, 2, 2 * WINDOW_BYTES);
         assert_eq!(outbox.ask(now), None);
-        // What was dropped meanwhile is acknowledged without having been deleted.
-        outbox.acknowledged(2, WINDOW_BYTES);
+        outbox.acknowledged(&[2]);
+        assert_eq!(outbox.ask(now).unwrap().1, Room { rows: WINDOW - 1, bytes: 1 });
+        outbox.acknowledged(&[1]);
         assert_eq!(rows_asked(&mut outbox, now), Some(WINDOW), "nothing is on its way");
     }
 }

@@ -1,8 +1,8 @@
 //! The local operator's view: what runs, what waits, and why something was refused.
 //!
 //! Keeper and planner each answer on a socket in the data folder, open to the agent's own
-//! user alone. A part that does not answer is left out, and what is durable is read from
-//! the store itself.
+//! user alone. A part that does not answer is left out; without a planner, what is durable
+//! is read from the store itself.
 
 mod text;
 
@@ -76,6 +76,9 @@ pub struct PlannerView {
     pub reported: Option<Reported>,
     /// The last refusals, the newest first.
     pub reasons: VecDeque<ReasonView>,
+    /// Its store, which nobody else can look into; told as the store's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub store: Option<StoreStatus>,
 }
 
 /// One refusal.
@@ -161,9 +164,12 @@ pub(crate) fn serve<T: Serialize>(
 }
 
 impl Status {
-    /// Asks the agent that works in `data`, and reads its store.
+    /// Asks the agent that works in `data`. Its store is read where no planner answers.
     pub fn of(data: &Path) -> Status {
-        let store = Store::open_read_only(&data.join(STORE_FILE)).and_then(|store| store.status());
+        let mut planner: Option<PlannerView> = ask(&data.join(PLANNER_SOCKET));
+        let told = planner.as_mut().and_then(|planner| planner.store.take());
+        let read = || Store::open_read_only(&data.join(STORE_FILE))?.status();
+        let store = told.map_or_else(read, Ok);
         let (store, store_error) = match store {
             Ok(status) => (Some(status), None),
             Err(error) => (None, Some(error.to_string())),
@@ -171,7 +177,7 @@ impl Status {
         Status {
             agent_version: env!("CARGO_PKG_VERSION"),
             keeper: ask(&data.join(KEEPER_SOCKET)),
-            planner: ask(&data.join(PLANNER_SOCKET)),
+            planner,
             store,
             store_error,
         }

@@ -42,6 +42,16 @@ fn a_whole_folder_is_read() {
 }
 
 #[test]
+fn an_enrolment_leaves_a_store_that_was_closed_in_order() {
+    let (folder, data) = (folder(&Fleet::new()), tempfile::tempdir().unwrap());
+    let config = AgentConfig::read(folder.path()).unwrap();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let error = runtime.block_on(gnomon_agent::enrol(&config, data.path(), "token")).unwrap_err();
+    assert!(error.to_string().contains("gnomon device bundle"), "{error}");
+    assert!(data.path().join("agent.db.clean").is_file());
+}
+
+#[test]
 fn a_missing_file_is_named_and_so_is_what_writes_it() {
     for name in [AGENT_FILE, PROFILE_FILE, TRUST_FILE] {
         let folder = folder(&Fleet::new());

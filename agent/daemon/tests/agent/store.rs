@@ -89,7 +89,7 @@ pub fn batch_of(class: Class, sequence: u64, filling: usize) -> Results {
     });
     match class {
         Class::Faults => {
-            let detail = "x".repeat(filling);
+            let detail = noise(filling);
             let refusal = json!({"reason": "rollback", "detail": detail});
             batch["refusals"] = json!([{"at_ms": 1, "refusal": refusal}]);
         }
@@ -108,9 +108,21 @@ pub fn batch_of(class: Class, sequence: u64, filling: usize) -> Results {
     batch
 }
 
+/// A text that cannot be compressed to much less.
+fn noise(bytes: usize) -> String {
+    let alphabet = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    let mut random = bytes as u64;
+    let mut next = || {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        char::from(alphabet[usize::try_from(random >> 58).unwrap()])
+    };
+    (0..bytes).map(|_| next()).collect()
+}
+
 /// A record of values of about this many bytes; one text has a cap of its own.
 pub fn texts(bytes: usize) -> serde_json::Value {
-    let chunk = |at: usize| "x".repeat(4_000.min(bytes - at));
+    let filled = noise(bytes);
+    let chunk = |at: usize| filled[at..bytes.min(at + 4_000)].to_owned();
     let texts = (0..bytes).step_by(4_000).map(|at| (format!("text_{at}"), chunk(at).into()));
     serde_json::Value::Object(texts.collect())
 }

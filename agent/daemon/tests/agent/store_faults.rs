@@ -8,6 +8,7 @@ use gnomon_schemas::{BootId, Reason, Refusal};
 use std::fs;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::time::Instant;
 
 use super::small_disk::{self, bytes_in, fill};
 use super::store::{Disk, append, batch, batch_of, boot, change, only, sequences, waiting};
@@ -98,6 +99,48 @@ fn on_a_full_disk_what_matters_goes_through_and_the_rest_follows_when_there_is_r
         assert_eq!(stored.envelope.as_deref(), Some(&b"envelope 1"[..]));
         assert_eq!(stored.mirror.floor, Some(change(3, &[]).floor), "the mirror, too");
         assert_eq!((stored.failures.len(), stored.roots.len()), (3, 1));
+    });
+}
+
+#[test]
+fn the_time_does_not_spend_the_ballast_that_a_document_may() {
+    let name = "agent::store_faults::the_time_does_not_spend_the_ballast_that_a_document_may";
+    small_disk::run(name, |disk| {
+        let has_ballast = || disk.join(BALLAST_FILE).exists();
+        let mut store = Store::open(&disk.join("agent.db")).unwrap();
+        store.persist(&change(1, &[b"first"])).unwrap();
+        fill(disk);
+        append_until_full(&mut store, 1);
+        fill(disk);
+        let error = store.keep_time(9_000_000).unwrap_err();
+        assert!(has_ballast(), "{error}");
+        store.persist(&change(2, &[b"second"])).unwrap();
+        assert!(!has_ballast());
+        assert_eq!(store.stored().unwrap().envelope.as_deref(), Some(&b"envelope 2"[..]));
+    });
+}
+
+#[test]
+fn on_a_full_disk_what_is_acknowledged_is_taken_out_and_nothing_is_dropped() {
+    let name = "agent::store_faults::\
+                on_a_full_disk_what_is_acknowledged_is_taken_out_and_nothing_is_dropped";
+    small_disk::run(name, |disk| {
+        let mut store = Store::open(&disk.join("agent.db")).unwrap();
+        (1..=40).for_each(|number| append(&mut store, batch_of(Class::Samples, number, 3_000)));
+        let filling = fill(disk);
+        let last = append_until_full(&mut store, 41);
+        fill(disk);
+        let acknowledged: Vec<u64> = (1..=20).collect();
+        store.acknowledge(&boot(), &acknowledged, Instant::now()).unwrap();
+        // Whether there is room for this now, or only for the deletion before it.
+        let _ = store.append(&only(vec![batch_of(Class::Samples, last + 1, 3_000)]));
+        let reader = Store::open_read_only(&disk.join("agent.db")).unwrap();
+        assert_eq!(sequences(&reader).first(), Some(&21));
+        drop(reader);
+        fs::remove_file(filling).unwrap();
+        append(&mut store, batch_of(Class::Samples, last + 1, 3_000));
+        assert_eq!(sequences(&store), (21..=last + 1).collect::<Vec<_>>());
+        assert_eq!(store.status().unwrap().dropped.batches, 0);
     });
 }
 
@@ -296,7 +339,7 @@ fn the_files_stay_small_under_years_of_appends_and_deletions() {
     for round in 0..6_u8 {
         // Long offline: far more than fits, of every size, then a part is acknowledged.
         let mut bytes = 0;
-        while bytes < 20 * 1024 * 1024 {
+        while bytes < 28 * 1024 * 1024 {
             let batches = (0..40).map(|_| {
                 sequence += 1;
                 let filling = if next(10) == 0 { next(60_000) } else { next(2_500) };

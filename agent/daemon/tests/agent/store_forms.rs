@@ -114,6 +114,62 @@ fn a_store_that_can_never_be_taken_over_is_put_aside() {
     assert!(disk.folder.path().join("agent.db.damaged-1").is_file());
 }
 
+/// A database in the middle of a transaction, as a power cut leaves it: a part of it is
+/// written, and its journal lies beside it. `before` is what there was until then.
+fn cut_in_a_transaction(before: &Disk) -> (Disk, [Vec<u8>; 2]) {
+    let connection = Connection::open(before.path()).unwrap();
+    connection
+        .execute_batch(
+            "PRAGMA cache_size = 1; BEGIN; CREATE TABLE half (bytes BLOB);
+             WITH RECURSIVE number (n) AS (VALUES (1) UNION SELECT n + 1 FROM number LIMIT 50)
+             INSERT INTO half SELECT randomblob(3000) FROM number;",
+        )
+        .unwrap();
+    let cut = Disk::new();
+    let files = ["agent.db", "agent.db-journal"].map(|name| {
+        let bytes = std::fs::read(before.folder.path().join(name)).unwrap();
+        std::fs::write(cut.folder.path().join(name), &bytes).unwrap();
+        bytes
+    });
+    assert!(files[0].len() > 3_000 && files[1].len() > 100);
+    (cut, files)
+}
+
+#[test]
+fn a_file_that_is_not_ours_keeps_its_journal_too() {
+    let (foreign, named) = (Disk::new(), Disk::new());
+    foreign.tamper("CREATE TABLE notes (text TEXT)");
+    named.tamper("PRAGMA application_id = 42; CREATE TABLE notes (text TEXT)");
+    let newer = Disk::new();
+    newer.open().close().unwrap();
+    newer.tamper("PRAGMA journal_mode = DELETE; PRAGMA user_version = 4");
+    for before in [foreign, named, newer] {
+        let (cut, files) = cut_in_a_transaction(&before);
+        let error = Store::open(&cut.path()).err().unwrap();
+        let is_refused = matches!(error, StoreError::Foreign(_) | StoreError::Newer(4));
+        assert!(is_refused && !error.is_damage(), "{error}");
+        let left = ["agent.db", "agent.db-journal"]
+            .map(|name| std::fs::read(cut.folder.path().join(name)).unwrap());
+        assert!(left == files, "{error}: the file has changed");
+    }
+}
+
+#[test]
+fn a_journal_of_our_own_file_or_of_one_that_was_nobodys_is_played_back() {
+    let ours = Disk::new();
+    let mut store = ours.open();
+    append(&mut store, batch(1));
+    store.close().unwrap();
+    ours.tamper("PRAGMA journal_mode = DELETE");
+    let (cut, _) = cut_in_a_transaction(&ours);
+    assert_eq!(sequences(&cut.open()), [1]);
+
+    let (cut, _) = cut_in_a_transaction(&Disk::new());
+    let store = cut.open();
+    assert_eq!((store.was_rebuilt(), store.waiting_count().unwrap()), (None, 0));
+    assert!(tables(&cut).iter().all(|(table, ..)| table != "half"));
+}
+
 #[test]
 fn a_store_of_a_later_form_is_refused_and_left_as_it_is() {
     let disk = Disk::new();

@@ -2,7 +2,7 @@
 //! being counted, and what the keeper says twice is kept once.
 
 use gnomon_agent::planner::outbox::{Room, Sent};
-use gnomon_agent::planner::store::{Dropped, Store};
+use gnomon_agent::planner::store::{ACKNOWLEDGED_MAX, ACKNOWLEDGED_PATIENCE, Dropped, Store};
 use gnomon_agent_core::agent::Append;
 use gnomon_schemas::limits::RESULTS_BYTES_MAX;
 use gnomon_schemas::results::{Class, Results};
@@ -10,13 +10,16 @@ use gnomon_schemas::{BootId, Reason};
 use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 use super::store::{Disk, append, batch, batch_of, boot, only, outbox, sequences, waiting};
 
 const CLASSES: [Class; 3] = [Class::Faults, Class::Summaries, Class::Samples];
 
+/// As stored: compressed where that is smaller.
 fn size(batch: &Results) -> usize {
-    serde_json::to_vec(batch).unwrap().len()
+    let plain = serde_json::to_vec(batch).unwrap();
+    miniz_oxide::deflate::compress_to_vec_zlib(&plain, 6).len().min(plain.len())
 }
 
 fn session() -> BootId {
@@ -52,8 +55,112 @@ fn an_ack_deletes_what_it_names_and_nothing_else() {
     assert_eq!((none.rows, none.bytes), (0, 0));
     assert_eq!(sequences(&store), [1, 2, 3, 4, 5], "another boot numbers from 1, too");
     let deleted = store.delete(&boot(), &[2, 4, 99, u64::MAX]).unwrap();
-    assert_eq!((deleted.rows, deleted.bytes as usize), (2, 2 * size(&batch(1))));
+    assert_eq!((deleted.rows, deleted.bytes as usize), (2, size(&batch(2)) + size(&batch(4))));
     assert_eq!(sequences(&disk.open()), [1, 3, 5]);
+}
+
+#[test]
+fn what_is_acknowledged_waits_no_more_and_goes_with_the_next_append() {
+    let disk = Disk::new();
+    let mut store = disk.open();
+    let now = Instant::now();
+    (1..=5).for_each(|sequence| append(&mut store, batch(sequence)));
+    assert_eq!(store.acknowledge(&boot(), &[2, 4, 99], now).unwrap(), [2, 4]);
+    assert!(store.acknowledge(&boot(), &[2, 4], now).unwrap().is_empty(), "told again");
+    assert_eq!((sequences(&store), store.waiting_count().unwrap()), (vec![1, 3, 5], 3));
+    assert_eq!(store.status().unwrap().outbox[&Class::Samples].rows, 3);
+    // Nothing is written yet.
+    let reader = || Store::open_read_only(&disk.path()).unwrap();
+    assert_eq!(sequences(&reader()), [1, 2, 3, 4, 5]);
+    append(&mut store, batch(6));
+    assert_eq!(sequences(&reader()), [1, 3, 5, 6]);
+    assert_eq!(reader().status().unwrap(), store.status().unwrap());
+}
+
+#[test]
+fn what_is_acknowledged_goes_when_it_is_time_and_when_the_store_is_closed() {
+    let disk = Disk::new();
+    let mut store = disk.open();
+    let start = Instant::now();
+    let on_disk = || sequences(&Store::open_read_only(&disk.path()).unwrap());
+    (1..=4).for_each(|sequence| append(&mut store, batch(sequence)));
+    store.acknowledge(&boot(), &[1], start).unwrap();
+    let almost = start + ACKNOWLEDGED_PATIENCE - Duration::from_millis(1);
+    store.acknowledge(&boot(), &[2], almost).unwrap();
+    store.take_out_due(almost).unwrap();
+    assert_eq!(on_disk(), [1, 2, 3, 4]);
+    store.take_out_due(start + ACKNOWLEDGED_PATIENCE).unwrap();
+    assert_eq!(on_disk(), [3, 4]);
+    store.acknowledge(&boot(), &[3], start).unwrap();
+    store.close().unwrap();
+    assert_eq!(on_disk(), [4]);
+    // A cut costs the word alone: it is sent again.
+    let mut store = disk.open();
+    store.acknowledge(&boot(), &[4], start).unwrap();
+    drop(store);
+    assert_eq!(sequences(&disk.open()), [4]);
+}
+
+#[test]
+fn only_so_many_acknowledged_batches_are_remembered() {
+    let disk = Disk::new();
+    let mut store = disk.open();
+    let last = ACKNOWLEDGED_MAX as u64 + 2;
+    store.append(&only((1..=last).map(batch).collect())).unwrap();
+    for sequence in 1..=last {
+        let places = store.acknowledge(&boot(), &[sequence], Instant::now()).unwrap();
+        assert_eq!(places.len(), 1);
+    }
+    assert_eq!(store.waiting_count().unwrap(), 0);
+    assert_eq!(sequences(&Store::open_read_only(&disk.path()).unwrap()), [last - 1, last]);
+}
+
+#[test]
+fn nothing_is_dropped_for_the_sake_of_what_is_acknowledged() {
+    let disk = Disk::new();
+    let mut store = disk.open().with_outbox_rows_max(4);
+    append(&mut store, batch_of(Class::Faults, 1, 0));
+    (2..=4).for_each(|sequence| append(&mut store, batch(sequence)));
+    store.acknowledge(&boot(), &[1, 3], Instant::now()).unwrap();
+    store.append(&only(vec![batch(5), batch(6)])).unwrap();
+    assert_eq!(sequences(&store), [2, 4, 5, 6]);
+    assert_eq!(store.status().unwrap().dropped.batches, 0);
+}
+
+#[test]
+fn plain_batches_of_earlier_agents_are_sent_as_they_are() {
+    let disk = Disk::new();
+    append(&mut disk.open(), batch(1));
+    let plain = serde_json::to_string(&batch_of(Class::Samples, 2, 900)).unwrap();
+    let boot = boot();
+    disk.tamper(&format!(
+        "INSERT INTO outbox VALUES (2, '{boot}', 2, 2, CAST('{plain}' AS BLOB));
+         DELETE FROM fact WHERE name = 'outbox'"
+    ));
+    let mut store = disk.open();
+    append(&mut store, batch(3));
+    let row = store.waiting(&Sent::default(), Room::UNLIMITED).unwrap().swap_remove(1);
+    assert_eq!((row.id, row.bytes), (2, plain.into_bytes()));
+    assert_eq!(sequences(&store), [1, 2, 3]);
+}
+
+#[test]
+fn a_batch_that_rotted_on_the_disk_costs_itself_alone_and_is_counted() {
+    let disk = Disk::new();
+    let mut store = disk.open();
+    (1..=3).for_each(|sequence| append(&mut store, batch_of(Class::Samples, sequence, 900)));
+    disk.tamper("UPDATE outbox SET bytes = substr(bytes, 1, 50) WHERE id = 2");
+    assert_eq!(sequences(&store), [1, 3]);
+    assert_eq!(store.waiting_count().unwrap(), 2);
+    store.take_out_due(Instant::now()).unwrap();
+    assert_eq!(store.status().unwrap().dropped_untold, 1);
+    append(&mut store, batch(4));
+    assert_eq!(waiting(&store), [(1, 0), (3, 0), (4, 1)]);
+    // What is small on the disk and large in memory is none of ours either.
+    let bomb = miniz_oxide::deflate::compress_to_vec_zlib(&vec![b'{'; 32 << 20], 9);
+    let bomb: String = bomb.iter().map(|byte| format!("{byte:02x}")).collect();
+    disk.tamper(&format!("UPDATE outbox SET bytes = x'{bomb}' WHERE id = 1"));
+    assert_eq!(sequences(&store), [3, 4]);
 }
 
 #[test]

@@ -16,7 +16,7 @@ use super::ledger::{Ledger, rank};
 use super::{facts, outbox_rows};
 
 /// Marks the file as ours ("GNOM").
-const APPLICATION_ID: i32 = 0x474e_4f4d;
+pub(super) const APPLICATION_ID: i32 = 0x474e_4f4d;
 /// The form of the tables; a store of a later form is refused.
 pub(super) const STORE_FORM: i32 = 3;
 

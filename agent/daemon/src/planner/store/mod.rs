@@ -8,15 +8,19 @@ mod documents;
 mod error;
 mod facts;
 mod forms;
+mod journal;
+mod leaving;
 mod ledger;
 mod opening;
 mod outbox_rows;
+mod packed;
 mod states;
 mod status;
 mod trials;
 
 pub use disk::{BALLAST_BYTES, BALLAST_FILE};
 pub use error::StoreError;
+pub use leaving::{ACKNOWLEDGED_MAX, ACKNOWLEDGED_PATIENCE};
 pub use ledger::{Amount, Dropped};
 pub use outbox_rows::Waiting;
 pub use status::StoreStatus;
@@ -24,10 +28,12 @@ pub use status::StoreStatus;
 use gnomon_agent_core::accept::Floor;
 use gnomon_agent_core::agent::{Mirror, Stored};
 use rusqlite::{Connection, TransactionBehavior};
+use std::cell::RefCell;
 use std::path::Path;
 
 use super::mirror::MirrorFile;
 use disk::Disk;
+use leaving::Leaving;
 use outbox_rows::Caps;
 
 /// Free pages of the database are given back to the disk beyond this.
@@ -41,6 +47,8 @@ pub struct Store {
     mirror: MirrorFile,
     disk: Disk,
     caps: Caps,
+    /// Reading finds what cannot be read.
+    leaving: RefCell<Leaving>,
 }
 
 /// Whether a transition is worth the ballast.
@@ -64,10 +72,11 @@ impl Store {
         let mirror = MirrorFile::beside(path);
         let connection = opening::open(path, &mut disk, mirror.held())?;
         disk.make_ballast();
-        Ok(Store { connection, mirror, disk, caps: Caps::default() })
+        Ok(Store::of(connection, mirror, disk))
     }
 
-    /// Opens a store to look at it, while an agent may be at work in it.
+    /// Opens a store to look at it. One in which an agent of another process is at work
+    /// cannot be looked at: that agent is to be asked.
     ///
     /// # Errors
     /// [`StoreError`] when there is none, or it is not of this agent's form.
@@ -78,15 +87,22 @@ impl Store {
             older => return Err(StoreError::Older(older)),
         }
         let (mirror, disk) = (MirrorFile::beside(path), Disk::around(path));
-        Ok(Store { connection, mirror, disk, caps: Caps::default() })
+        Ok(Store::of(connection, mirror, disk))
+    }
+
+    fn of(connection: Connection, mirror: MirrorFile, disk: Disk) -> Store {
+        Store { connection, mirror, disk, caps: Caps::default(), leaving: RefCell::default() }
     }
 
     /// Closes the store in order: the next start need not look at all of it.
     ///
     /// # Errors
     /// [`StoreError`]; the next start looks at all of it then.
-    pub fn close(self) -> Result<(), StoreError> {
+    pub fn close(mut self) -> Result<(), StoreError> {
         let is_written = !self.connection.is_readonly(rusqlite::MAIN_DB)?;
+        if is_written && let Err(error) = self.take_out() {
+            tracing::warn!(%error, "what is acknowledged will be sent again");
+        }
         self.connection.close().map_err(|(_, error)| error)?;
         if is_written { self.disk.mark_clean() } else { Ok(()) }
     }

@@ -2,13 +2,13 @@
 //! put aside and made anew where it is damaged. What is in it is other files' business.
 
 use gnomon_agent_core::agent::Mirror;
-use rusqlite::Connection;
+use rusqlite::{Connection, OpenFlags};
 use std::path::Path;
 use std::time::Duration;
 
 use super::disk::Disk;
 use super::error::StoreError;
-use super::{forms, outbox_rows};
+use super::{forms, journal, outbox_rows};
 
 /// Many of a store's rows are small: on small pages, a transition writes less.
 const PAGE_BYTES: i64 = 1024;
@@ -37,8 +37,8 @@ pub(super) fn open(
     let mut opened = open_whole(path, disk, mirror);
     if opened.as_ref().is_err_and(StoreError::is_read_only) {
         // A cut while the store was made leaves a journal, and to judge the file is only
-        // to read it: SQLite itself plays the journal back first.
-        play_back(path)?;
+        // to read it.
+        journal::play_back(path)?;
         opened = open_whole(path, disk, mirror);
     }
     if opened.as_ref().is_err_and(StoreError::is_for_want_of_room) && disk.make_room() {
@@ -60,12 +60,6 @@ pub(super) fn open(
     Ok(made)
 }
 
-fn play_back(path: &Path) -> Result<(), StoreError> {
-    let connection = Connection::open(path)?;
-    connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
-    Ok(())
-}
-
 fn open_whole(path: &Path, disk: &Disk, mirror: &Mirror) -> Result<Connection, StoreError> {
     let is_clean = disk.is_clean();
     let form = forms::judge(path, is_clean)?;
@@ -73,7 +67,7 @@ fn open_whole(path: &Path, disk: &Disk, mirror: &Mirror) -> Result<Connection, S
         return make(path, disk, forms::loss(mirror).as_deref());
     }
     disk.mark_open()?;
-    let mut connection = Connection::open(path)?;
+    let mut connection = open_alone(path)?;
     set_up(&connection)?;
     if form < forms::STORE_FORM {
         // What cannot be taken over is of no use, and must not keep the device from the cloud.
@@ -89,13 +83,19 @@ fn open_whole(path: &Path, disk: &Disk, mirror: &Mirror) -> Result<Connection, S
 
 fn make(path: &Path, disk: &Disk, rebuilt: Option<&str>) -> Result<Connection, StoreError> {
     disk.mark_open()?;
-    let mut connection = Connection::open(path)?;
+    let mut connection = open_alone(path)?;
     // These two are for a file without tables only.
     connection.pragma_update(None, "page_size", PAGE_BYTES)?;
     connection.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
     set_up(&connection)?;
     forms::take_over(&mut connection, 0, rebuilt)?;
     Ok(connection)
+}
+
+/// No other process looks into the database then, and SQLite has its index of the log in
+/// memory: as a file, it would be written to with each transition.
+fn open_alone(path: &Path) -> Result<Connection, StoreError> {
+    Ok(Connection::open_with_flags_and_vfs(path, OpenFlags::default(), "unix-excl")?)
 }
 
 fn set_up(connection: &Connection) -> Result<(), StoreError> {

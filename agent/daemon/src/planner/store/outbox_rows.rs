@@ -1,16 +1,16 @@
 //! The outbox's rows: taken in once, sent by class and then by age, dropped the other
-//! way round when there is no room, deleted when they are acknowledged. Which rows are
-//! on their way is not known here.
+//! way round when there is no room. Which rows are on their way is not known here.
 
 use gnomon_agent_core::agent::Append;
+use gnomon_schemas::Reason;
 use gnomon_schemas::limits::{OUTBOX_BYTES_MAX, OUTBOX_ROWS_MAX, RESULTS_BYTES_MAX};
 use gnomon_schemas::results::{Class, Results};
-use gnomon_schemas::{BootId, Reason};
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 
-use super::ledger::{Amount, CLASSES, Ledger, class_of, rank};
+use super::leaving::Leaving;
+use super::ledger::{CLASSES, Ledger, class_of, rank};
 use super::opening::DATABASE_BYTES_MAX;
-use super::{Store, StoreError, Weight, facts, states};
+use super::{Store, StoreError, Weight, facts, packed, states};
 use crate::planner::outbox::{Room, Sent};
 
 /// What the outbox gives way by when the database is at its own cap.
@@ -29,7 +29,7 @@ pub struct Waiting {
     pub bytes: Vec<u8>,
 }
 
-/// What the outbox may hold.
+/// What the outbox may hold, as it is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Caps {
     pub(super) bytes_max: u64,
@@ -51,39 +51,53 @@ impl Store {
     /// # Errors
     /// [`StoreError`]; nothing has changed then.
     pub fn append(&mut self, append: &Append) -> Result<bool, StoreError> {
-        let done = self.append_within(append, self.caps);
+        let kept = self.append_all(std::slice::from_ref(append))?;
+        Ok(kept == [true])
+    }
+
+    /// The same for several, in one transaction. Gives of each whether it is kept: one
+    /// that comes before its time is not.
+    ///
+    /// # Errors
+    /// [`StoreError`]; nothing has changed then.
+    pub fn append_all(&mut self, appends: &[Append]) -> Result<Vec<bool>, StoreError> {
+        let mut done = self.append_within(appends, self.caps);
+        let is_full = done.as_ref().is_err_and(StoreError::is_for_want_of_room);
+        if is_full && !self.leaving.get_mut().is_empty() {
+            // That makes room, and has the ballast to do so.
+            self.take_out()?;
+            done = self.append_within(appends, self.caps);
+        }
         if !done.as_ref().is_err_and(StoreError::is_full) || !self.is_at_its_cap()? {
             return done;
         }
         // The database itself is full, not the disk: something must go first.
         let bytes = read_ledger(&self.connection)?.total().bytes;
         let bytes_max = bytes.saturating_sub(SHED_BYTES);
-        self.append_within(append, Caps { bytes_max, ..self.caps })
+        self.append_within(appends, Caps { bytes_max, ..self.caps })
     }
 
-    fn append_within(&mut self, append: &Append, caps: Caps) -> Result<bool, StoreError> {
-        self.change(Weight::Ordinary, |transaction| {
-            let mut ledger = read_ledger(transaction)?;
-            match append.done.as_ref().and_then(|done| Some((ledger.kept(&done.0)?, done.1))) {
-                Some((kept, number)) if number <= kept => return Ok(true),
-                Some((kept, number)) if number > kept + 1 => return Ok(false),
-                _ => {}
+    fn append_within(&mut self, appends: &[Append], caps: Caps) -> Result<Vec<bool>, StoreError> {
+        let leaving = self.leaving.get_mut().clone();
+        let kept = self.change(Weight::Ordinary, |transaction| {
+            let before = read_ledger(transaction)?;
+            let mut ledger = before.clone();
+            // Nothing is dropped for the sake of what waits no more.
+            leaving.take_out(transaction, &mut ledger)?;
+            let mut kept = vec![];
+            for append in appends {
+                kept.push(append_one(transaction, &mut ledger, append, caps)?);
             }
-            drop_over(transaction, &mut ledger, caps)?;
-            for batch in &append.batches {
-                take_in(transaction, &mut ledger, batch)?;
+            if ledger != before {
+                write_ledger(transaction, &ledger)?;
             }
-            drop_over(transaction, &mut ledger, caps)?;
-            states::replace(transaction, &append.states)?;
-            if let Some(done) = &append.done {
-                ledger.keep(done.clone());
-            }
-            write_ledger(transaction, &ledger)?;
-            if tells_of_rebuilding(&append.batches) {
-                facts::clear(transaction, facts::REBUILT)?;
-            }
-            Ok(true)
-        })
+            Ok(kept)
+        })?;
+        if !leaving.is_empty() {
+            *self.leaving.get_mut() = Leaving::default();
+            self.give_pages_back();
+        }
+        Ok(kept)
     }
 
     /// Counts batches that were dropped before they came here.
@@ -105,7 +119,8 @@ impl Store {
     }
 
     /// The batches to send after those that were sent, by class and then by age, in so
-    /// much room; one at least, however large it is.
+    /// much room; one at least, however large it is. What has left the outbox is none of
+    /// them, and what cannot be read leaves it.
     ///
     /// # Errors
     /// [`StoreError`] when rows cannot be read.
@@ -119,9 +134,16 @@ impl Store {
             let mut rows = rows.query([rank(class), sent.last_of(class).unwrap_or(0)])?;
             while waiting.len() < room.rows && bytes_left > 0 {
                 let Some(row) = rows.next()? else { break };
-                let next = Waiting { id: row.get(0)?, class, bytes: row.get(1)? };
-                bytes_left = bytes_left.saturating_sub(next.bytes.len());
-                waiting.push(next);
+                let id = row.get(0)?;
+                if self.leaving.borrow().contains(id) {
+                    continue;
+                }
+                let Some(bytes) = packed::unpack(row.get(1)?) else {
+                    self.leaving.borrow_mut().cannot_read(id);
+                    continue;
+                };
+                bytes_left = bytes_left.saturating_sub(bytes.len());
+                waiting.push(Waiting { id, class, bytes });
             }
         }
         Ok(waiting)
@@ -134,40 +156,36 @@ impl Store {
     pub fn waiting_count(&self) -> Result<u64, StoreError> {
         let count: i64 =
             self.connection.query_row("SELECT count(*) FROM outbox", [], |row| row.get(0))?;
-        Ok(count.unsigned_abs())
+        let left = self.leaving.borrow().count(&self.connection)?;
+        Ok(count.unsigned_abs().saturating_sub(left))
     }
+}
 
-    /// Deletes acknowledged batches; gives what there was of them.
-    ///
-    /// # Errors
-    /// [`StoreError`]; nothing has changed then.
-    pub fn delete(&mut self, boot: &BootId, sequences: &[u64]) -> Result<Amount, StoreError> {
-        let deleted = self.change(Weight::Safety, |transaction| {
-            let mut ledger = read_ledger(transaction)?;
-            let mut deleted = Amount::default();
-            let mut delete = transaction.prepare(
-                "DELETE FROM outbox WHERE boot = ?1 AND sequence = ?2
-                 RETURNING class, length(bytes)",
-            )?;
-            for sequence in sequences {
-                let row = delete
-                    .query_row(params![boot.as_str(), signed(*sequence)], |row| {
-                        Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?.unsigned_abs()))
-                    })
-                    .optional()?;
-                if let Some((class, bytes)) = row {
-                    ledger.went(class_of(class), bytes);
-                    deleted.add(bytes);
-                }
-            }
-            if deleted.rows > 0 {
-                write_ledger(transaction, &ledger)?;
-            }
-            Ok(deleted)
-        })?;
-        self.give_pages_back();
-        Ok(deleted)
+/// Says whether it is kept, now or before.
+fn append_one(
+    connection: &Connection,
+    ledger: &mut Ledger,
+    append: &Append,
+    caps: Caps,
+) -> Result<bool, StoreError> {
+    match append.done.as_ref().and_then(|done| Some((ledger.kept(&done.0)?, done.1))) {
+        Some((kept, number)) if number <= kept => return Ok(true),
+        Some((kept, number)) if number > kept + 1 => return Ok(false),
+        _ => {}
     }
+    drop_over(connection, ledger, caps)?;
+    for batch in &append.batches {
+        take_in(connection, ledger, batch)?;
+    }
+    drop_over(connection, ledger, caps)?;
+    states::replace(connection, &append.states)?;
+    if let Some(done) = &append.done {
+        ledger.keep(done.clone());
+    }
+    if tells_of_rebuilding(&append.batches) {
+        facts::clear(connection, facts::REBUILT)?;
+    }
+    Ok(true)
 }
 
 /// A batch that is there already, or that was never to be taken by a cloud, is not taken
@@ -196,6 +214,7 @@ fn take_in(
         ledger.drop_batch(class, Some(&telling));
         return Ok(());
     }
+    let bytes = packed::pack(bytes);
     connection.execute(
         "INSERT INTO outbox VALUES (?1, ?2, ?3, ?4, ?5)",
         params![id, batch.boot.as_str(), signed(batch.sequence), rank(class), bytes],
@@ -217,7 +236,8 @@ fn drop_over(connection: &Connection, ledger: &mut Ledger, caps: Caps) -> Result
         };
         ledger.went(class, bytes.len() as u64);
         // One that cannot be read has nothing to tell either.
-        ledger.drop_batch(class, serde_json::from_slice(&bytes).ok().as_ref());
+        let batch = packed::unpack(bytes).and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        ledger.drop_batch(class, batch.as_ref());
     }
 }
 
@@ -278,6 +298,6 @@ pub(super) fn count_anew(connection: &Connection, ledger: &mut Ledger) -> Result
     Ok(())
 }
 
-fn signed(sequence: u64) -> i64 {
+pub(super) fn signed(sequence: u64) -> i64 {
     i64::try_from(sequence).unwrap_or(i64::MAX)
 }

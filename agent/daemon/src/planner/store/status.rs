@@ -5,16 +5,16 @@ use gnomon_agent_core::Floor;
 use gnomon_agent_core::agent::{Failure, Trial};
 use gnomon_schemas::Digest;
 use gnomon_schemas::results::Class;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 use super::ledger::{Amount, Dropped};
 use super::{Store, StoreError, documents, facts, outbox_rows, trials};
 
 /// The store at a glance.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StoreStatus {
-    /// What waits for its acknowledgement, by class.
+    /// What waits for its acknowledgement, by class; bytes are as stored.
     pub outbox: BTreeMap<Class, Amount>,
     /// How many bytes may wait.
     pub outbox_bytes_max: u64,
@@ -53,7 +53,8 @@ impl Store {
     /// [`StoreError`] when rows cannot be read.
     pub fn status(&self) -> Result<StoreStatus, StoreError> {
         let snapshot = self.connection.unchecked_transaction()?;
-        let ledger = outbox_rows::read_ledger(&snapshot)?;
+        let mut ledger = outbox_rows::read_ledger(&snapshot)?;
+        self.leaving.borrow().leave(&snapshot, &mut ledger)?;
         let mirror = self.mirror.held();
         Ok(StoreStatus {
             outbox: ledger.waiting,
