@@ -3,7 +3,7 @@
 
 use gnomon_agent_core::agent::{AGAIN_AFTER_MS, KEEP_TIME_MS};
 use gnomon_agent_core::{Effect, Event, Monotonic, Stored};
-use gnomon_schemas::document::OnExpiry;
+use gnomon_schemas::document::{Document, OnExpiry};
 use gnomon_schemas::reported::State;
 use gnomon_schemas::{Digest, Reason, Refusal};
 
@@ -14,8 +14,12 @@ const MODULE: &[u8] = b"module";
 
 /// The store after version 1 with a module came into force.
 fn store(fleet: &Fleet) -> Stored {
+    store_of(fleet, &fleet.document_with(1, MODULE))
+}
+
+fn store_of(fleet: &Fleet, document: &Document) -> Stored {
     let mut bench = fleet.bench();
-    bench.run_document(fleet, &fleet.document_with(1, MODULE));
+    bench.run_document(fleet, document);
     bench.run(Event::Module(Digest::of(MODULE), MODULE.to_vec()));
     assert_eq!(bench.state(), (State::InSync, Some(version(1))));
     bench.stored
@@ -38,7 +42,7 @@ fn a_newer_document_that_the_keeper_had_no_time_for_is_tried_again_after_the_sto
     let mut bench = Bench::idle(&fleet, &fleet.root, &session(1), Stored::default());
     let (stored, newer) = (fleet.document_with(1, MODULE), fleet.document_inline(2, b"newer"));
     let busy = || Refusal::new(Reason::Unavailable, "no time");
-    bench.hear(Event::Started(store(&fleet)));
+    bench.hear(Event::Started(store_of(&fleet, &stored)));
     bench.hear_document(&fleet, &newer);
     let effects = bench.hear(fleet.not_prepared(&stored, busy()));
     assert!(names(&effects).contains(&"prepare 2".into()), "{:?}", names(&effects));
