@@ -7,4 +7,5 @@
 pub mod closed_loop;
 pub mod demo;
 pub mod plant;
+pub mod scenario;
 pub mod world;

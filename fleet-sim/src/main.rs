@@ -2,6 +2,8 @@
 
 use clap::{Parser, Subcommand};
 use fleet_sim::demo::{self, DemoOptions};
+use fleet_sim::scenario::incident::{self, IncidentOptions};
+use fleet_sim::scenario::{self, ScenarioOptions};
 use std::io::IsTerminal as _;
 use std::process::ExitCode;
 use tracing_subscriber::EnvFilter;
@@ -18,7 +20,14 @@ struct Arguments {
 enum Command {
     /// The whole story: publish, shadow, compare, promote, attack, on simulated water heaters.
     Demo(DemoOptions),
+    /// A fleet, functions, a world and faults from a file, and whether its assertions hold.
+    Scenario(ScenarioOptions),
+    /// Recorded evaluations of a device as a scenario that runs them again.
+    Incident(IncidentOptions),
 }
+
+/// A scenario that could not run; 1 is for one whose assertions do not hold.
+const BAD_SCENARIO: u8 = 2;
 
 fn main() -> ExitCode {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("error"));
@@ -27,16 +36,32 @@ fn main() -> ExitCode {
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .init();
-    let Command::Demo(options) = Arguments::parse().command;
-    match demo::run(&options) {
+    match Arguments::parse().command {
+        Command::Demo(options) => run_demo(&options),
+        Command::Scenario(options) => match scenario::run(&options) {
+            Ok(true) => ExitCode::SUCCESS,
+            Ok(false) => ExitCode::FAILURE,
+            Err(error) => failed(&error, BAD_SCENARIO),
+        },
+        Command::Incident(options) => match incident::run(&options) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => failed(&error, BAD_SCENARIO),
+        },
+    }
+}
+
+fn failed(error: &anyhow::Error, code: u8) -> ExitCode {
+    eprintln!("error: {error:#}");
+    ExitCode::from(code)
+}
+
+fn run_demo(options: &DemoOptions) -> ExitCode {
+    match demo::run(options) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => {
             eprintln!("error: the demo ended, but not as promised: see the lines marked NO above");
             ExitCode::FAILURE
         }
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }
+        Err(error) => failed(&error, 1),
     }
 }
