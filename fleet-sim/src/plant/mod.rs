@@ -8,6 +8,8 @@
 mod battery;
 mod firmware;
 mod nodes;
+#[cfg(test)]
+mod reference_tests;
 mod spec;
 mod tank;
 

@@ -71,7 +71,7 @@ fn a_typing_error_is_told_with_its_place_and_what_is_known() {
             "column 5: no quantity \"tank_tmp_c\", did you mean \"tank_temp_c\"?; \
              known: energy_cost, tank_temp_c, energy_kwh",
         ),
-        ("energy_cost.v3 < 1", "column 13: no variant \"v3\", did you mean \"v"),
+        ("energy_cost.v3 < 1", "column 13: no variant \"v3\"; known: v1, v2"),
         ("maximum(tank_temp_c) < 75", "column 1: no aggregate \"maximum\"; there are min, max,"),
         (
             "tank_temp_c < 75",

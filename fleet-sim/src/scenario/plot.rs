@@ -12,6 +12,7 @@ use super::quantity::Kind;
 use super::simulate::Simulated;
 
 const SIZE_PX: (u32, u32) = (900, 420);
+const LABEL: (&str, u32) = ("sans-serif", 16);
 const COLOURS: [RGBColor; 6] = [
     RGBColor(0x1b, 0x6c, 0xa8),
     RGBColor(0xc8, 0x55, 0x1b),
@@ -76,7 +77,7 @@ fn draw(
     let area = SVGBackend::new(path, SIZE_PX).into_drawing_area();
     area.fill(&WHITE)?;
     let mut chart = ChartBuilder::on(&area)
-        .caption(format!("{}: {}", scenario.name, quantity.name), ("sans-serif", 18))
+        .caption(format!("{}: {}", scenario.name, quantity.name), ("sans-serif", 22))
         .margin(12)
         .x_label_area_size(36)
         .y_label_area_size(64)
@@ -86,16 +87,24 @@ fn draw(
         .x_desc(format!("{unit} since {}", scenario.start))
         .y_desc(axis(quantity.kind, &quantity.name))
         .light_line_style(TRANSPARENT)
+        .label_style(LABEL)
+        .axis_desc_style(LABEL)
         .draw()?;
     for line in lines {
-        let style = line.colour.stroke_width(line.width_px);
+        let faint = if line.label.is_some() { 1.0 } else { 0.3 };
+        let style = line.colour.mix(faint).stroke_width(line.width_px);
         let points = line.points.into_iter().map(|(day, value)| (day * scale, value));
         let drawn = chart.draw_series(LineSeries::new(points, style))?;
         if let Some(label) = line.label {
             drawn.label(label).legend(move |(x, y)| PathElement::new([(x, y), (x + 16, y)], style));
         }
     }
-    chart.configure_series_labels().background_style(WHITE.mix(0.8)).border_style(BLACK).draw()?;
+    chart
+        .configure_series_labels()
+        .label_font(LABEL)
+        .background_style(WHITE.mix(0.8))
+        .border_style(BLACK)
+        .draw()?;
     area.present()?;
     Ok(())
 }
