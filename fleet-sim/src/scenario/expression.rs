@@ -175,7 +175,7 @@ impl<'a> Parser<'a> {
         let negative = self.take_one_of(&['-']).is_some();
         self.skip_blanks();
         let digits = self.at;
-        let rest = self.text[digits..].as_bytes();
+        let rest = &self.text.as_bytes()[digits..];
         let mut length = 0;
         while let Some(byte) = rest.get(length) {
             let after_exponent = length > 0 && matches!(rest[length - 1], b'e' | b'E');

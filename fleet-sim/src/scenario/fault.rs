@@ -4,7 +4,7 @@
 //! random comes from the seed and the place in time alone, so every run has the same.
 
 use gnomon_schemas::profile::Profile;
-use gnomon_schemas::value::{Value, Values};
+use gnomon_schemas::value::{Value, ValueType, Values};
 use serde::Deserialize;
 
 use super::expression::unknown;
@@ -99,12 +99,18 @@ impl Fault {
             (Some(_), _) => return Err("signal is only for faults of a sensor".into()),
             (None, _) => String::new(),
         };
-        let mut known = profile.signals.keys().map(|name| name.as_str());
-        if !signal.is_empty() && !known.clone().any(|name| name == signal) {
-            return Err(unknown("signal", &signal, known));
-        }
-        if known.any(|name| name == signal) && with_amount && signal == PRICE_FORECAST {
-            return Err("price_forecast is a list; it can be frozen, missing or stale".into());
+        if !signal.is_empty() {
+            let of_profile = profile.signals.iter();
+            let Some((_, sensor)) = of_profile.clone().find(|(name, _)| name.as_str() == signal)
+            else {
+                return Err(unknown("signal", &signal, of_profile.map(|(name, _)| name.as_str())));
+            };
+            if with_amount && sensor.value_type != ValueType::F64 {
+                return Err(format!(
+                    "signal {signal} is {}; noise and offset are for an f64",
+                    sensor.value_type
+                ));
+            }
         }
         let amount = match file.amount {
             Some(amount) if with_amount && amount.is_finite() => amount,

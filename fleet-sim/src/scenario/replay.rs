@@ -139,8 +139,8 @@ pub(super) fn run(
         of_agent[OfAgent::FAULTS] = flag(proposal.is_none());
         of_agent[OfAgent::FUEL] = evaluation.fuel.map_or(f64::NAN, |fuel| fuel as f64);
         program.note(proposal.map(|answer| &answer.outputs), &clamped, of_agent);
-        let bucket =
-            (record.at_ms - from_ms) as u128 * BUCKETS as u128 / (to_ms - from_ms + 1) as u128;
+        let (into_ms, span_ms) = (record.at_ms - from_ms, u128::from(to_ms - from_ms) + 1);
+        let bucket = u128::from(into_ms) * BUCKETS as u128 / span_ms;
         for tracker in trackers.iter_mut() {
             tracker.add(quantities[tracker.quantity], bucket as usize);
         }

@@ -215,6 +215,10 @@ fn a_bad_scenario_is_refused_with_its_place() {
     check(&fault("kind = \"sensor_frozen\"\nsignal = \"tank\""), "fault 1: no signal \"tank\"");
     check(&fault("kind = \"module_trap\"\ndevices = [2]"), "fault 1: no device 2; there are 2");
     check(&fault("kind = \"sensor_noise\"\nsignal = \"hour\""), "fault 1: amount is missing");
+    check(
+        &fault("kind = \"sensor_noise\"\nsignal = \"price_forecast\"\namount = 1"),
+        "fault 1: signal price_forecast is list<f64>; noise and offset are for an f64",
+    );
     let world = |text: &str| format!("{text}[world]\nprices = \"none.csv\"\n");
     check(&world, "world: cannot read \"none.csv\"");
 }
