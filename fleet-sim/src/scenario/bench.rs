@@ -58,19 +58,20 @@ fn tick_cost(module: &'static str, params: &str, rounds: usize) -> Result<TickCo
          plant = {{ type = \"water-heater\" }}\n\
          variants.v1.functions.setpoint = {{ module = \"{module}\", params = {params} }}\n"
     );
-    let host = super::host(Some(1))?;
+    let host = super::host()?;
     let scenario = Scenario::parse(&text, Path::new("bench"), &host)?;
     let place = |device| Place { world: scenario.world.clone(), start_hour: 0, seed: 0, device };
     let trackers = scenario.trackers().map_err(|message| anyhow!(message))?;
-    let program = scenario.variants.first().and_then(|variant| variant.programs.first());
-    let (admitted, params) = program
+    let programs = scenario.variants.first().map_or(&[][..], |variant| &variant.programs);
+    let (admitted, params) = programs
+        .first()
         .and_then(|program| program.module())
         .ok_or_else(|| anyhow!("the scenario of the bench has no function"))?;
     let params = admitted.params(params)?;
     let site = |device| scenario.plant.site(&place(device), &scenario.profile);
     let mut readings = Values::new();
     site(0).map_err(|message| anyhow!(message))?.read(&mut readings);
-    let variant = scenario.variant(0);
+    let variant = scenario.variant(0, programs);
     let (mut evaluation_ns, mut tick_ns) = (vec![], vec![]);
     for round in 0..=rounds {
         let started = Instant::now();

@@ -117,9 +117,25 @@ pub struct Scenario {
 
 /// One variant that is ready to run.
 pub(super) struct Variant {
+    /// What fills each function of the profile, if anything does.
+    fillings: Vec<(FunctionName, Option<Filling>)>,
     pub(super) programs: Vec<Program>,
     /// In a replay: the params are the recorded ones.
     pub(super) recorded_params: bool,
+}
+
+impl Variant {
+    /// Its functions in another host: threads that share one wait for each other at every call.
+    ///
+    /// # Errors
+    /// One sentence that says what does not fit.
+    pub(super) fn admit(&self, host: &Host, profile: &Profile) -> Result<Vec<Program>, String> {
+        let admit = |(function, filling): &(FunctionName, Option<Filling>)| {
+            Program::new(host, profile, function, filling.as_ref())
+                .map_err(|message| format!("functions.{function}: {message}"))
+        };
+        self.fillings.iter().map(admit).collect()
+    }
 }
 
 /// Why a scenario cannot run: where, and what to do.
@@ -263,9 +279,10 @@ impl ScenarioFile {
     fn records(&self, folder: &Path) -> Result<Vec<Record>, String> {
         let PlantFile::Replay(replay) = &self.plant else { return Ok(vec![]) };
         let text = read(&folder.join(&replay.records), RECORDS_BYTES_MAX)?;
-        let records = replay::in_order(replay::parse(&text)?, &replay.function);
+        let mut records = replay::in_order(replay::parse(&text)?, &replay.function);
+        records.retain(|record| replay.module.as_ref().is_none_or(|of| record.module == *of));
         if records.is_empty() {
-            return Err(format!("no record of `{}` in control", replay.function));
+            return Err(format!("no record of `{}` in control by this module", replay.function));
         }
         Ok(records)
     }
@@ -286,7 +303,7 @@ impl VariantFile {
             }
         }
         let mut recorded_params = false;
-        let mut programs = vec![];
+        let mut fillings = vec![];
         for function in profile.functions.keys() {
             let file = self.functions.get(function);
             let within = |message| format!("functions.{function}: {message}");
@@ -306,11 +323,11 @@ impl VariantFile {
                     budget: file.budget,
                 })
             });
-            let filling = filling.transpose().map_err(within)?;
-            let program = Program::new(host, profile, function, filling.as_ref());
-            programs.push(program.map_err(within)?);
+            fillings.push((function.clone(), filling.transpose().map_err(within)?));
         }
-        Ok(Variant { programs, recorded_params })
+        let mut variant = Variant { fillings, programs: vec![], recorded_params };
+        variant.programs = variant.admit(host, profile)?;
+        Ok(variant)
     }
 }
 

@@ -122,15 +122,12 @@ pub fn simulate(
     Ok(Ended { scenario, simulated, verdicts })
 }
 
-/// A host with room for as many threads as there may be.
+/// A host for one thread that evaluates, and for whoever admits meanwhile.
 ///
 /// # Errors
 /// When the platform cannot give it memory.
-pub fn host(threads: Option<usize>) -> Result<Host> {
-    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let threads = u32::try_from(threads.unwrap_or(cores).max(1)).unwrap_or(u32::MAX);
-    // One more, for whoever admits.
-    Ok(Host::new(&HostOptions { instances: threads.saturating_add(1) })?)
+pub fn host() -> Result<Host> {
+    Ok(Host::new(&HostOptions { instances: 2 })?)
 }
 
 /// The command: runs a scenario file, writes what was asked for, says whether all holds.
@@ -138,7 +135,7 @@ pub fn host(threads: Option<usize>) -> Result<Host> {
 /// # Errors
 /// A scenario that cannot run, or a file that cannot be written.
 pub fn run(options: &ScenarioOptions) -> Result<bool> {
-    let host = host(options.threads)?;
+    let host = host()?;
     let scenario = Scenario::load(&options.file, &host)?;
     if options.list {
         for quantity in &scenario.quantities {

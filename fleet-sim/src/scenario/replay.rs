@@ -7,6 +7,7 @@ use gnomon_host::Params;
 use gnomon_schemas::ids::FunctionName;
 use gnomon_schemas::results::{Record, SlotRole};
 use gnomon_schemas::value::Values;
+use gnomon_schemas::{Digest, Reason};
 use serde::Deserialize;
 use std::path::PathBuf;
 
@@ -21,7 +22,15 @@ pub(super) const QUANTITIES: &[Row] = &[
     ("fuel_mismatches", Kind::Account, "evaluations that took other fuel than was recorded"),
     ("fault_mismatches", Kind::Account, "evaluations with another reason than was recorded"),
     ("module_mismatches", Kind::Account, "records that another module made"),
+    (
+        "unrepeatable_faults",
+        Kind::Account,
+        "recorded faults of the clock or the agent, not held against",
+    ),
 ];
+
+/// Faults that came of wall time or of the agent's processes, not of module and inputs.
+const UNREPEATABLE: [Reason; 3] = [Reason::DeadlineMissed, Reason::RunnerDied, Reason::Unavailable];
 
 /// The `[plant]` of a scenario.
 #[derive(Debug, Clone, Deserialize)]
@@ -31,6 +40,8 @@ pub(super) struct ReplayFile {
     pub(super) records: PathBuf,
     /// Whose records they are.
     pub(super) function: FunctionName,
+    /// Only those that this module made.
+    pub(super) module: Option<Digest>,
 }
 
 /// A page of the cloud's API, or what people make of several pages.
@@ -118,20 +129,22 @@ pub(super) fn run(
         let proposal = evaluation.outcome.as_ref().ok();
         let clamped = guard.actuate(proposal.map(|answer| &answer.outputs), &record.inputs);
         let fault = evaluation.outcome.as_ref().err().map(|refusal| refusal.reason);
+        let unrepeatable = record.fault.is_some_and(|reason| UNREPEATABLE.contains(&reason));
         let same_outputs = match (proposal, &record.outputs) {
             (Some(answer), Some(recorded)) => same_bits(&answer.outputs, recorded),
             (None, None) => true,
             _ => false,
         };
         let flag = |is_so: bool| f64::from(u8::from(is_so));
-        let fuel_differs = is_same && evaluation.fuel != record.fuel;
+        let fuel_differs = is_same && !unrepeatable && evaluation.fuel != record.fuel;
         quantities.fill(0.0);
         quantities[..QUANTITIES.len()].copy_from_slice(&[
             1.0,
-            flag(!same_outputs),
+            flag(!same_outputs && !unrepeatable),
             flag(fuel_differs),
-            flag(fault != record.fault),
+            flag(fault != record.fault && !unrepeatable),
             flag(!is_same),
+            flag(unrepeatable),
         ]);
         let of_agent = &mut quantities[QUANTITIES.len()..];
         of_agent[OfAgent::TICKS] = 1.0;

@@ -5,14 +5,16 @@
 //! know what a device does.
 
 use gnomon_host::THREAD_STACK_BYTES;
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::num::NonZero;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::controller::Program;
 use super::device;
-use super::file::Scenario;
+use super::file::{Scenario, Variant};
 use super::measure::{Aggregate, Tracker};
 use super::quantity::Quantity;
 use super::replay;
@@ -80,10 +82,14 @@ impl Scenario {
     }
 
     /// What all devices of a variant have in common.
-    pub(super) fn variant(&self, variant: usize) -> device::Variant<'_> {
+    pub(super) fn variant<'a>(
+        &'a self,
+        variant: usize,
+        programs: &'a [Program],
+    ) -> device::Variant<'a> {
         device::Variant {
             name: &self.variant_names[variant],
-            programs: &self.variants[variant].programs,
+            programs,
             faults: &self.faults,
             of_site: self.plant.quantities().len(),
             quantities: self.quantities.len(),
@@ -91,13 +97,29 @@ impl Scenario {
         }
     }
 
-    fn run_one(&self, variant: usize, device: u64, trackers: &[Tracker]) -> Run {
+    /// The functions of each variant for one thread: the first thread's are there already.
+    fn programs(&self, thread: usize) -> Result<Vec<Cow<'_, [Program]>>, String> {
+        if thread == 0 {
+            let ready = self.variants.iter().map(|variant| Cow::Borrowed(&variant.programs[..]));
+            return Ok(ready.collect());
+        }
+        let host = super::host().map_err(|error| error.to_string())?;
+        let admit = |variant: &Variant| variant.admit(&host, &self.profile).map(Cow::Owned);
+        self.variants.iter().map(admit).collect()
+    }
+
+    fn run_one(
+        &self,
+        (variant, programs): (usize, &[Program]),
+        device: u64,
+        trackers: &[Tracker],
+    ) -> Run {
         let mut result =
             VariantResult { trackers: trackers.to_vec(), sums: vec![0.0; self.quantities.len()] };
         let (spec, name) = (&self.variants[variant], &self.variant_names[variant]);
         let VariantResult { trackers, sums } = &mut result;
         if let PlantFile::Replay(_) = self.plant {
-            let program = spec.programs.first().ok_or("no function to replay")?;
+            let program = programs.first().ok_or("no function to replay")?;
             replay::run(program, spec.recorded_params, &self.records, trackers, sums)
                 .map_err(|message| format!("variant {name}: {message}"))?;
             return Ok(result);
@@ -110,7 +132,7 @@ impl Scenario {
         };
         let of_device = |message| format!("variant {name}, device {device}: {message}");
         let mut site = self.plant.site(&place, &self.profile).map_err(of_device)?;
-        let variant = self.variant(variant);
+        let variant = self.variant(variant, programs);
         device::run(&variant, &place, site.as_mut(), trackers, sums).map_err(of_device)?;
         Ok(result)
     }
@@ -139,7 +161,15 @@ impl Scenario {
             refused: None,
         });
         let started = Instant::now();
-        let work = || {
+        let work = &|thread| {
+            let programs = match self.programs(thread) {
+                Ok(programs) => programs,
+                Err(message) => {
+                    let mut merged = merged.lock().unwrap_or_else(PoisonError::into_inner);
+                    merged.refused.get_or_insert(message);
+                    return Duration::ZERO;
+                }
+            };
             let started = Instant::now();
             loop {
                 let job = next.fetch_add(1, Ordering::Relaxed);
@@ -147,7 +177,8 @@ impl Scenario {
                     return started.elapsed();
                 }
                 let device = (job % per_variant) as u64;
-                let run = self.run_one(job / per_variant, device, &none.trackers);
+                let variant = job / per_variant;
+                let run = self.run_one((variant, &programs[variant]), device, &none.trackers);
                 let mut merged = merged.lock().unwrap_or_else(PoisonError::into_inner);
                 merged.add(job, run);
                 drop(merged);
@@ -156,9 +187,9 @@ impl Scenario {
         };
         let mut busy = Duration::ZERO;
         std::thread::scope(|scope| {
-            let spawn = |_| {
+            let spawn = |number| {
                 let thread = std::thread::Builder::new().stack_size(THREAD_STACK_BYTES);
-                thread.spawn_scoped(scope, work)
+                thread.spawn_scoped(scope, move || work(number))
             };
             let workers: Vec<_> = (0..threads).map(spawn).collect();
             for worker in workers {

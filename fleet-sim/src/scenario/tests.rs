@@ -29,7 +29,7 @@ fn ended(text: &str, host: &Host) -> Ended {
 
 #[track_caller]
 fn assert_holds(text: &str) {
-    let ended = ended(text, &host(Some(2)).unwrap());
+    let ended = ended(text, &host().unwrap());
     assert!(ended.holds(), "{}", ended.text());
 }
 
@@ -41,7 +41,7 @@ fn without_speed(mut report: Json) -> Json {
 
 #[test]
 fn the_scenarios_that_ship_hold() {
-    let host = host(None).unwrap();
+    let host = host().unwrap();
     for entry in Path::new(SCENARIOS).read_dir().unwrap() {
         let path = entry.unwrap().path();
         let scenario = Scenario::load(&path, &host).unwrap();
@@ -53,7 +53,7 @@ fn the_scenarios_that_ship_hold() {
 
 #[test]
 fn figures_do_not_depend_on_threads_and_follow_the_seed() {
-    let host = host(Some(3)).unwrap();
+    let host = host().unwrap();
     let run = |seed: u64, threads| {
         let rest = "[[faults]]\nkind = \"sensor_noise\"\nsignal = \"tank_low_temp_c\"\n\
                     amount = 2\nfrom_hour = 0\nto_hour = 24\n";
@@ -144,7 +144,7 @@ fn a_function_with_memory_goes_on_after_a_restart() {
 
 #[test]
 fn a_failed_assertion_is_in_every_report() {
-    let host = host(Some(2)).unwrap();
+    let host = host().unwrap();
     let text = scenario(&["max(tank_temp_c) < 5", "energy_kwh > 0", "max(fuel) / 0 > 1"], TOU, "");
     let ended = ended(&text, &host);
     assert!(!ended.holds());
@@ -187,7 +187,7 @@ fn each_asserted_quantity_has_a_plot() {
 
 #[test]
 fn a_bad_scenario_is_refused_with_its_place() {
-    let host = host(Some(1)).unwrap();
+    let host = host().unwrap();
     let good = scenario(&["energy_kwh > 0"], TOU, "");
     let check = |change: &dyn Fn(&str) -> String, expected: &str| {
         let refused = Scenario::parse(&change(&good), Path::new("test.toml"), &host);
@@ -257,7 +257,7 @@ fn recorded(host: &Host, folder: &Path) -> Json {
 
 #[test]
 fn an_incident_runs_again_bit_for_bit_and_beside_another_module() {
-    let host = host(Some(1)).unwrap();
+    let host = host().unwrap();
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);
     let page = recorded(&host, folder.path());
@@ -268,6 +268,7 @@ fn an_incident_runs_again_bit_for_bit_and_beside_another_module() {
         profile: "water-heater".into(),
         function: None,
         beside: Some(path("beside.wasm")),
+        beside_params: None,
     };
     std::fs::write(path("beside.wasm"), gnomon_examples::WATER_HEATER_PRICE_C).unwrap();
     let run = |page: &Json| {
@@ -290,6 +291,22 @@ fn an_incident_runs_again_bit_for_bit_and_beside_another_module() {
         assert!(!ended.holds(), "{field}");
         assert_eq!(ended.verdicts().iter().filter(|verdict| !verdict.holds).count(), 1, "{field}");
     }
+    // What another module did meanwhile is left out.
+    let mut swapped = page.clone();
+    swapped["items"][7]["module"] = json!(Digest::of(b"another"));
+    swapped["items"][7]["fuel"] = json!(1);
+    let ended = run(&swapped);
+    assert!(ended.holds(), "{}", ended.text());
+    assert_eq!(ended.json()["accounts"]["recorded"]["records"], 47.0);
+    // What the clock of the device did is not held against the module.
+    let mut late = page.clone();
+    late["items"][7]["fault"] = json!("deadline_missed");
+    let item = late["items"][7].as_object_mut().unwrap();
+    item.remove("outputs");
+    item.remove("fuel");
+    let ended = run(&late);
+    assert!(ended.holds(), "{}", ended.text());
+    assert_eq!(ended.json()["accounts"]["recorded"]["unrepeatable_faults"], 1.0);
     let mut other = page.clone();
     other["items"].as_array_mut().unwrap().iter_mut().for_each(|record| {
         record["module"] = json!(Digest::of(b"another"));
@@ -301,7 +318,7 @@ fn an_incident_runs_again_bit_for_bit_and_beside_another_module() {
 
 #[test]
 fn records_are_read_as_pages_lists_and_lines() {
-    let host = host(Some(1)).unwrap();
+    let host = host().unwrap();
     let folder = tempfile::tempdir().unwrap();
     let page = recorded(&host, folder.path());
     let list = page["items"].clone();

@@ -73,7 +73,8 @@ pub(super) fn load(path: &Path) -> Result<OutdoorTable, WorldError> {
             let expected = format!("a later hour within 31 days of the line before, not {date}");
             return Err(row.out_of_sequence(expected, format!("{date},{hour}")));
         }
-        if value.is_empty() {
+        // Both are how tables write that there was no reading.
+        if value.is_empty() || value.eq_ignore_ascii_case("nan") {
             continue;
         }
         let value = row.number("temperature_c", value, -60.0, 60.0)?;
@@ -119,7 +120,16 @@ mod tests {
         let hour = |hour: u32, value: &str| format!("2016-01-01,{hour},{value}\n");
         let hours: String = (1..=24)
             .filter(|at| *at != 5)
-            .map(|at| hour(at, if at == 9 { "" } else { "1.5" }))
+            .map(|at| {
+                hour(
+                    at,
+                    match at {
+                        9 => "",
+                        11 => "NaN",
+                        _ => "1.5",
+                    },
+                )
+            })
             .collect();
         std::fs::write(&path, format!("{HEADER}\n{hours}")).unwrap();
         let table = load(&path).unwrap();
