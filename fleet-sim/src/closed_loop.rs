@@ -30,6 +30,9 @@ pub struct HouseSpec {
     /// with cold water, so less is drawn. Default 49, the Canadian limit at a fixture; `None`
     /// for a house without one.
     pub mixing_valve_c: Option<f64>,
+    /// Whether the heater stands in the outdoor air, as in a garage, and not in the room of
+    /// the draw pattern. Default no.
+    pub outdoors: bool,
 }
 
 impl Default for HouseSpec {
@@ -39,6 +42,7 @@ impl Default for HouseSpec {
             initial_c: 55.0,
             comfort_min_c: 40.0,
             mixing_valve_c: Some(49.0),
+            outdoors: false,
         }
     }
 }
@@ -51,6 +55,7 @@ pub struct House {
     variation: DeviceVariation,
     comfort_min_c: f64,
     mixing_valve_c: Option<f64>,
+    outdoors: bool,
     /// Minutes since the first hour of the world.
     minute: u64,
     forecast_cad_per_kwh: Vec<f64>,
@@ -106,6 +111,7 @@ impl House {
             variation,
             comfort_min_c: spec.comfort_min_c,
             mixing_valve_c: spec.mixing_valve_c,
+            outdoors: spec.outdoors,
             minute: start_hour * HOUR_MINUTES,
         })
     }
@@ -130,7 +136,7 @@ impl House {
             dt_s: MINUTE_S,
             draw_l: self.tempered_l(&draw),
             mains_c: draw.mains_c,
-            ambient_c: draw.ambient_c,
+            ambient_c: if self.outdoors { self.outdoor_c() } else { draw.ambient_c },
             setpoint_c,
         })?;
         let price = self.forecast_cad_per_kwh[0];
@@ -161,6 +167,11 @@ impl House {
     /// Minutes since the first hour of the world.
     pub fn minute(&self) -> u64 {
         self.minute
+    }
+
+    /// Outdoor temperature of this hour, degrees Celsius.
+    pub fn outdoor_c(&self) -> f64 {
+        self.world.outdoor_c(self.minute / HOUR_MINUTES)
     }
 
     /// Litres that leave the tank for a draw at the tap. The tap wants a volume at the valve's

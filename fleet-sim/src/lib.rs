@@ -7,5 +7,6 @@
 pub mod closed_loop;
 pub mod demo;
 pub mod plant;
+pub mod scenario;
 pub mod swarm;
 pub mod world;

@@ -2,6 +2,8 @@
 
 use clap::{Parser, Subcommand};
 use fleet_sim::demo::{self, DemoOptions};
+use fleet_sim::scenario::incident::{self, IncidentOptions};
+use fleet_sim::scenario::{self, ScenarioOptions};
 use fleet_sim::swarm::{self, CanaryOptions, RunOptions, SwarmOptions, Verdict};
 use std::io::IsTerminal as _;
 use std::process::ExitCode;
@@ -25,7 +27,14 @@ enum Command {
     Run(RunOptions),
     /// Bugs that are let out on purpose: each must be found.
     Canaries(CanaryOptions),
+    /// A fleet, functions, a world and faults from a file, and whether its assertions hold.
+    Scenario(ScenarioOptions),
+    /// Recorded evaluations of a device as a scenario that runs them again.
+    Incident(IncidentOptions),
 }
+
+/// A scenario that could not run; 1 is for one whose assertions do not hold.
+const BAD_SCENARIO: u8 = 2;
 
 fn main() -> ExitCode {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("error"));
@@ -39,17 +48,28 @@ fn main() -> ExitCode {
         Command::Swarm(options) => ended(swarm::swarm(&options)),
         Command::Run(options) => ended(swarm::run(&options)),
         Command::Canaries(options) => ended(swarm::run_canaries(&options)),
+        Command::Scenario(options) => match scenario::run(&options) {
+            Ok(true) => ExitCode::SUCCESS,
+            Ok(false) => ExitCode::FAILURE,
+            Err(error) => failed(&error, BAD_SCENARIO),
+        },
+        Command::Incident(options) => match incident::run(&options) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => failed(&error, BAD_SCENARIO),
+        },
     }
 }
 
 fn ended(verdict: anyhow::Result<Verdict>) -> ExitCode {
     match verdict {
         Ok(verdict) => ExitCode::from(verdict.exit_code()),
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }
+        Err(error) => failed(&error, 1),
     }
+}
+
+fn failed(error: &anyhow::Error, code: u8) -> ExitCode {
+    eprintln!("error: {error:#}");
+    ExitCode::from(code)
 }
 
 fn run_demo(options: &DemoOptions) -> ExitCode {
@@ -59,9 +79,6 @@ fn run_demo(options: &DemoOptions) -> ExitCode {
             eprintln!("error: the demo ended, but not as promised: see the lines marked NO above");
             ExitCode::FAILURE
         }
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }
+        Err(error) => failed(&error, 1),
     }
 }

@@ -1,4 +1,5 @@
-//! The demo as a test: a small fleet, one day, the built-in world.
+//! The demo as a test: a small fleet, one day, the built-in world; and what the command line
+//! says by its exit code.
 
 use fleet_sim::demo::{self, DemoOptions};
 use serde_json::Value;
@@ -48,4 +49,28 @@ fn a_wrong_folder_or_day_is_one_clear_error() {
     let wrong_day = DemoOptions { start: "2016-02-30".into(), ..options(&folder) };
     let error = format!("{:#}", demo::run(&wrong_day).unwrap_err());
     assert!(error.contains("2016-02-30"), "{error}");
+}
+
+#[test]
+fn the_exit_code_tells_a_failed_assertion_from_a_bad_scenario() {
+    let folder = tempfile::tempdir().unwrap();
+    let code = |assertion: &str| {
+        let text = format!(
+            "name = \"code\"\ndays = 1\nprofile = \"water-heater\"\nassertions = [\"{assertion}\"]\n\
+             plant = {{ type = \"water-heater\" }}\nvariants.defaults = {{}}\n"
+        );
+        let file = folder.path().join("scenario.toml");
+        std::fs::write(&file, text).unwrap();
+        let run = std::process::Command::new(env!("CARGO_BIN_EXE_fleet-sim"))
+            .arg("scenario")
+            .arg(&file)
+            .output()
+            .unwrap();
+        (run.status.code(), String::from_utf8(run.stderr).unwrap())
+    };
+    assert_eq!(code("max(tank_temp_c) < 75"), (Some(0), String::new()));
+    assert_eq!(code("max(tank_temp_c) > 75"), (Some(1), String::new()));
+    let (bad, message) = code("max(tank_tmp_c) < 75");
+    assert_eq!(bad, Some(2));
+    assert!(message.contains("column 5: no quantity \"tank_tmp_c\", did you mean"), "{message}");
 }

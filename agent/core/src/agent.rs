@@ -84,9 +84,9 @@ pub struct Agent {
     refusals: Refusals,
     record_budget: RecordBudget,
     time_kept: Monotonic,
-    /// A document that failed through no fault of its own, and when. Whatever newer one is
-    /// taken up after it takes its place.
-    again: Option<(Vec<u8>, Monotonic)>,
+    /// A document that failed through no fault of its own. One that is as new or newer and
+    /// is taken up after it takes its place.
+    again: Option<Delayed>,
     report_sequence: u64,
     results_sequence: u64,
 }
@@ -306,7 +306,8 @@ impl Agent {
         effects.extend(self.refuse_document(now, &pending.accepted.document, refusal));
         if again == Again::Yes && !canary::is_out(Canary::NeverAgain) {
             self.refused_digest = None;
-            self.again = Some((pending.accepted.envelope, now));
+            let place = pending.accepted.floor().place();
+            self.again = Some(Delayed { envelope: pending.accepted.envelope, place, since: now });
         }
         effects.extend(self.take_waiting(now));
         effects
@@ -327,6 +328,13 @@ impl Agent {
         }
         vec![Effect::Delete(ack.boot, sequences), Effect::Send]
     }
+}
+
+/// A document that is tried again later.
+struct Delayed {
+    envelope: Vec<u8>,
+    place: (u64, Version),
+    since: Monotonic,
 }
 
 /// A document as the store held it, not yet verified.

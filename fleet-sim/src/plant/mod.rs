@@ -1,14 +1,19 @@
 //! Plants: the physical things a device's function acts on.
 //!
-//! Owns the [`Plant`] trait, the units of a step and the errors. The first plant is an
-//! electric storage water heater, [`Tank`]; equations and sources are in `PLANT.md`.
+//! Owns the [`Plant`] trait, the units of a step and the errors. The plants are an electric
+//! storage water heater, [`Tank`], and a home battery, [`Battery`]; equations and sources are
+//! in `PLANT.md`.
 //! Refuses to know prices, households, controllers, clocks, files and randomness.
 
+mod battery;
 mod firmware;
 mod nodes;
+#[cfg(test)]
+mod reference_tests;
 mod spec;
 mod tank;
 
+pub use battery::{BATTERY_W, Battery, BatteryOutcome, BatterySpec, STATE_OF_CHARGE};
 pub use spec::TankSpec;
 pub use tank::Tank;
 

@@ -90,30 +90,32 @@ impl Nodes {
 
     /// Standing loss and vertical conduction over `dt_s`. Returns the loss, joules.
     pub(super) fn exchange(&mut self, dt_s: f64, ambient_c: f64) -> f64 {
+        let k_per_w = dt_s / self.heat_capacity_j_per_k;
         let mut loss_sum_w = 0.0;
         let mut from_below_w = 0.0;
+        let Some(mut here_c) = self.temp_c.first().copied() else { return 0.0 };
         let last = self.temp_c.len() - 1;
-        for node in 0..=last {
-            let here_c = self.temp_c[node];
-            let to_above_w = if node == last {
-                0.0
-            } else {
-                self.conductance_w_per_k * (here_c - self.temp_c[node + 1])
-            };
+        for node in 0..last {
+            let above_c = self.temp_c[node + 1];
+            let to_above_w = self.conductance_w_per_k * (here_c - above_c);
             let loss_w = self.loss_w_per_k[node] * (here_c - ambient_c);
-            let net_w = from_below_w - to_above_w - loss_w;
-            self.temp_c[node] += net_w * dt_s / self.heat_capacity_j_per_k;
+            self.temp_c[node] = here_c + (from_below_w - to_above_w - loss_w) * k_per_w;
             loss_sum_w += loss_w;
             from_below_w = to_above_w;
+            here_c = above_c;
         }
-        loss_sum_w * dt_s
+        let loss_w = self.loss_w_per_k[last] * (here_c - ambient_c);
+        self.temp_c[last] = here_c + (from_below_w - loss_w) * k_per_w;
+        (loss_sum_w + loss_w) * dt_s
     }
 
     /// Buoyancy: layers that are warmer than the ones above them mix with these until no
     /// temperature decreases with height. With equal layers this is the pool-adjacent-violators
     /// algorithm: one pass, the result does not depend on an order of mixing.
     pub(super) fn mix_inversions(&mut self) {
-        if self.temp_c.is_sorted() {
+        // Without an early end, which is the rare case, the comparison is one pass of vectors.
+        let pairs = self.temp_c.iter().zip(&self.temp_c[1..]);
+        if pairs.fold(true, |sorted, (below_c, above_c)| sorted & (below_c <= above_c)) {
             return;
         }
         self.pools.clear();

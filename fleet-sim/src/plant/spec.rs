@@ -2,13 +2,16 @@
 //!
 //! Owns what can be written on a tank's label. Refuses to know its state.
 
+use serde::Deserialize;
+
 use super::{PlantError, check_range};
 
 /// Density of water near 50 C, kg/L, times its specific heat, J/(kg K): J/(L K).
 pub(super) const WATER_J_PER_L_K: f64 = 0.988 * 4181.0;
 
 /// The label of a tank. The default is a 50 US gallon two-element North American heater.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct TankSpec {
     /// Number of equal horizontal layers, 2 to 100. Default 12.
     pub node_count: usize,

@@ -45,7 +45,7 @@ impl DeviceVariation {
     /// The household of a device: shift 0 to 240 minutes, scale 0.8 to 1.2, always the same for
     /// the same index.
     pub fn of(device_index: u64) -> Self {
-        let mixed = splitmix64(device_index);
+        let mixed = mix(device_index);
         Self {
             shift_minutes: (mixed >> 32) % (SHIFT_MINUTES_MAX + 1),
             scale: 0.8 + 0.4 * ((mixed & 0xffff) as f64 / 65_535.0),
@@ -54,7 +54,8 @@ impl DeviceVariation {
 }
 
 /// The finalizer of SplitMix64 (Steele, Lea and Flood 2014): spreads neighbouring indices.
-fn splitmix64(index: u64) -> u64 {
+/// What is random in a world is this of its place, so that it is the same in every run.
+pub fn mix(index: u64) -> u64 {
     let mut z = index.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

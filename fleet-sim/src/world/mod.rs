@@ -1,4 +1,5 @@
-//! The world around a device: hourly prices and hot-water draws, from files or built in.
+//! The world around a device: hourly prices, hot-water draws and outdoor temperatures, from
+//! files or built in.
 //!
 //! Owns loading, checking and looking up of these tables. Everything is a pure function of an
 //! index once loaded; hour 0 begins at midnight of the first day. Refuses to know plants,
@@ -8,6 +9,7 @@ mod builtin;
 mod calendar;
 mod csv;
 mod draws;
+mod outdoor;
 mod prices;
 #[cfg(test)]
 mod tests;
@@ -15,20 +17,22 @@ mod tests;
 use std::path::{Path, PathBuf};
 
 use draws::DrawTable;
+use outdoor::OutdoorTable;
 use prices::PriceTable;
 
-pub use draws::{DeviceVariation, Draw, PATTERN_START_MINUTE, SHIFT_MINUTES_MAX};
+pub use draws::{DeviceVariation, Draw, PATTERN_START_MINUTE, SHIFT_MINUTES_MAX, mix};
 
 /// File with hourly prices, in the directory given to [`World::load`].
 pub const PRICE_FILE: &str = "ontario_price_2016.csv";
 /// File with hot-water draws, in the directory given to [`World::load`].
 pub const DRAW_FILE: &str = "uef_medium_draw_1min.csv";
 
-/// Prices and draws for every device of a fleet.
+/// Prices, draws and outdoor temperatures for every device of a fleet.
 #[derive(Debug, Clone, PartialEq)]
 pub struct World {
     prices: PriceTable,
     draws: DrawTable,
+    outdoor: OutdoorTable,
     built_in: bool,
 }
 
@@ -39,18 +43,37 @@ impl World {
     /// [`WorldError`] naming the file, the line and what to do.
     pub fn load(dir: Option<&Path>) -> Result<Self, WorldError> {
         match dir {
-            Some(dir) => Ok(Self {
-                prices: prices::load(&dir.join(PRICE_FILE))?,
-                draws: draws::load(&dir.join(DRAW_FILE))?,
-                built_in: false,
-            }),
+            Some(dir) => Self::of(Some(&dir.join(PRICE_FILE)), Some(&dir.join(DRAW_FILE)), None),
             None => Ok(Self::built_in()),
         }
     }
 
+    /// Reads the tables that have a file, and takes the built-in ones for the rest.
+    ///
+    /// # Errors
+    /// [`WorldError`] naming the file, the line and what to do.
+    pub fn of(
+        prices: Option<&Path>,
+        draws: Option<&Path>,
+        outdoor: Option<&Path>,
+    ) -> Result<Self, WorldError> {
+        let prices_of_file = prices.map(prices::load).transpose()?;
+        let draws_of_file = draws.map(draws::load).transpose()?;
+        let built_in = prices_of_file.is_none() && draws_of_file.is_none() && outdoor.is_none();
+        let prices = prices_of_file.unwrap_or_else(builtin::prices);
+        let outdoor = match outdoor {
+            Some(path) => outdoor::load(path)?,
+            None => outdoor::built_in(prices.first_day()),
+        };
+        let draws = draws_of_file.unwrap_or_else(builtin::draws);
+        Ok(Self { prices, draws, outdoor, built_in })
+    }
+
     /// The tables that are part of the program; they cannot fail to load.
     pub fn built_in() -> Self {
-        Self { prices: builtin::prices(), draws: builtin::draws(), built_in: true }
+        let prices = builtin::prices();
+        let outdoor = outdoor::built_in(prices.first_day());
+        Self { prices, draws: builtin::draws(), outdoor, built_in: true }
     }
 
     /// Whether the built-in tables are in use.
@@ -80,6 +103,11 @@ impl World {
     /// [`WorldError::Date`] or [`WorldError::DateOutside`].
     pub fn start_hour(&self, date: &str) -> Result<u64, WorldError> {
         self.prices.start_hour(date)
+    }
+
+    /// Outdoor temperature of the hour, degrees Celsius.
+    pub fn outdoor_c(&self, hour_index: u64) -> f64 {
+        self.outdoor.at(self.prices.first_day(), hour_index)
     }
 
     /// What a household draws in one minute; minute 0 is the first of hour 0.

@@ -34,6 +34,10 @@ impl PriceTable {
         self.cad_per_kwh[(hour_index % self.hours()) as usize]
     }
 
+    pub(super) fn first_day(&self) -> Day {
+        self.first_day
+    }
+
     pub(super) fn hours(&self) -> u64 {
         self.cad_per_kwh.len() as u64
     }

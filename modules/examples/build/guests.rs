@@ -36,10 +36,12 @@ struct Guest {
     name: &'static str,
     version: &'static str,
     release_counter: u64,
+    /// The role that it fills.
+    function: &'static str,
     source: Source,
 }
 
-const ALL: [Guest; 6] = [
+const ALL: [Guest; 7] = [
     Guest::new("water-heater-tou", "1.0.0", Source::Rust),
     Guest::new("water-heater-price", "2.0.0", Source::Rust),
     Guest::new(
@@ -53,18 +55,19 @@ const ALL: [Guest; 6] = [
     Guest::new("water-heater-hot", "1.0.0", Source::Rust),
     Guest::new("smoothed-setpoint", "1.0.0", Source::Rust),
     Guest::new("smoothed-setpoint-2", "2.0.0", Source::Rust),
+    Guest { function: "dispatch", ..Guest::new("battery-arbitrage", "1.0.0", Source::Rust) },
 ];
 
 impl Guest {
     const fn new(name: &'static str, version: &'static str, source: Source) -> Self {
-        Self { name, version, release_counter: 1, source }
+        Self { name, version, release_counter: 1, function: "setpoint", source }
     }
 
     /// What the function says of itself; the publisher's document repeats it.
     fn manifest(&self) -> String {
         format!(
-            r#"{{"name":"{}","version":"{}","release_counter":{},"function":"setpoint"}}"#,
-            self.name, self.version, self.release_counter
+            r#"{{"name":"{}","version":"{}","release_counter":{},"function":"{}"}}"#,
+            self.name, self.version, self.release_counter, self.function
         )
     }
 }

@@ -17,7 +17,7 @@ pub struct Example {
     pub wit: &'static str,
 }
 
-/// Every example, simplest first.
+/// Every example for a water heater, simplest first.
 pub static ALL: &[Example] = &[
     Example {
         name: "water-heater-tou",
@@ -57,6 +57,14 @@ pub static ALL: &[Example] = &[
     },
 ];
 
+/// Every example for a home battery.
+pub static BATTERY: &[Example] = &[Example {
+    name: "battery-arbitrage",
+    language: "Rust",
+    component: BATTERY_ARBITRAGE,
+    wit: include_str!("../guests/battery-arbitrage/wit/dispatch.wit"),
+}];
+
 /// Heats in the off-peak hours of a time-of-use tariff.
 pub static WATER_HEATER_TOU: &[u8] =
     include_bytes!(concat!(env!("OUT_DIR"), "/water-heater-tou.wasm"));
@@ -80,3 +88,7 @@ pub static SMOOTHED_SETPOINT: &[u8] =
 /// The same idea with a longer memory: its `migrate` takes the state of the first.
 pub static SMOOTHED_SETPOINT_2: &[u8] =
     include_bytes!(concat!(env!("OUT_DIR"), "/smoothed-setpoint-2.wasm"));
+
+/// Charges in the cheapest of the coming hours and serves the house in the dearest.
+pub static BATTERY_ARBITRAGE: &[u8] =
+    include_bytes!(concat!(env!("OUT_DIR"), "/battery-arbitrage.wasm"));

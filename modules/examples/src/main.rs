@@ -19,7 +19,7 @@ fn main() -> ExitCode {
 
 fn write_all(folder: &std::path::Path) -> std::io::Result<()> {
     std::fs::create_dir_all(folder)?;
-    for example in gnomon_examples::ALL {
+    for example in gnomon_examples::ALL.iter().chain(gnomon_examples::BATTERY) {
         let path = folder.join(format!("{}.wasm", example.name));
         std::fs::write(&path, example.component)?;
         println!(

@@ -6,8 +6,8 @@
 use std::fs;
 use std::path::Path;
 
-use gnomon_examples::native::{price, tou};
-use gnomon_examples::{ALL, Example};
+use gnomon_examples::native::{arbitrage, price, tou};
+use gnomon_examples::{ALL, BATTERY, Example};
 use wasmparser::{Parser, Payload, Validator, WasmFeatures};
 
 #[path = "../build/guests.rs"]
@@ -18,6 +18,10 @@ mod bump;
 
 /// A larger component means that a runtime or a panic message crept in.
 const COMPONENT_BYTES_MAX: usize = 2_500;
+
+fn all() -> impl Iterator<Item = &'static Example> {
+    ALL.iter().chain(BATTERY)
+}
 
 #[test]
 fn same_bytes_from_another_folder() {
@@ -35,8 +39,8 @@ fn same_bytes_from_another_folder() {
 
     let built = guests::build(&copy, &elsewhere.path().join("work")).expect("a second build");
 
-    assert_eq!(built.len(), ALL.len());
-    for (example, (name, component)) in ALL.iter().zip(&built) {
+    assert_eq!(built.len(), all().count());
+    for (example, (name, component)) in all().zip(&built) {
         assert_eq!(example.name, *name);
         assert!(example.component == component, "{name} differs when built in {}", copy.display());
     }
@@ -62,7 +66,7 @@ fn small_and_within_the_feature_floor() {
         | WasmFeatures::FLOATS
         | WasmFeatures::GC_TYPES
         | WasmFeatures::COMPONENT_MODEL;
-    for Example { name, component, .. } in ALL {
+    for Example { name, component, .. } in all() {
         println!("{name}: {} bytes", component.len());
         assert!(component.len() < COMPONENT_BYTES_MAX, "{name} is too large");
         Validator::new_with_features(floor)
@@ -73,7 +77,7 @@ fn small_and_within_the_feature_floor() {
 
 #[test]
 fn imports_nothing_and_carries_its_manifest() {
-    for Example { name, component, .. } in ALL {
+    for Example { name, component, .. } in all() {
         let mut manifest = None;
         for payload in Parser::new(0).parse_all(component) {
             match payload.expect("a well-formed component") {
@@ -95,7 +99,8 @@ fn imports_nothing_and_carries_its_manifest() {
         let manifest = String::from_utf8_lossy(manifest.expect("a manifest"));
         let second = name.contains("price") || name.ends_with("-2");
         let version = if second { "2.0.0" } else { "1.0.0" };
-        let rest = r#""release_counter":1,"function":"setpoint"}"#;
+        let function = if name.starts_with("battery") { "dispatch" } else { "setpoint" };
+        let rest = format!(r#""release_counter":1,"function":"{function}"}}"#);
         assert_eq!(manifest, format!(r#"{{"name":"{name}","version":"{version}",{rest}"#));
     }
 }
@@ -218,6 +223,31 @@ fn off_peak_windows_wrap_midnight() {
     assert_eq!(hours(0.0, 24.0).len(), 24);
     assert!(high(23.99, 23.5, 6.0) && !high(23.49, 23.5, 6.0));
     assert!(!high(f64::NAN, 1.0, 4.0) && !high(f64::NAN, 22.0, 6.0));
+}
+
+#[test]
+fn a_battery_trades_only_what_pays() {
+    let params = arbitrage::Params {
+        charge_w: 5000.0,
+        discharge_w: 4000.0,
+        charge_hours: 4.0,
+        discharge_hours: 4.0,
+        reserve: 0.2,
+        round_trip_efficiency: 0.9,
+    };
+    let power = |state_of_charge, house_w, price_forecast: &[f64]| {
+        let inputs = arbitrage::Inputs { state_of_charge, house_w, price_forecast };
+        arbitrage::battery_w(&inputs, &params)
+    };
+    assert_eq!(power(0.5, 900.0, &day(&[(0, 0.02)])), 5000.0);
+    assert_eq!(power(0.5, 900.0, &day(&[(0, 0.30)])), -900.0);
+    assert_eq!(power(0.5, 9000.0, &day(&[(0, 0.30)])), -4000.0);
+    // The reserve is kept, a full battery takes nothing, a small gain is left alone.
+    assert_eq!(power(0.2, 900.0, &day(&[(0, 0.30)])), 0.0);
+    assert_eq!(power(1.0, 900.0, &day(&[(0, 0.02)])), 0.0);
+    assert_eq!(power(0.5, 900.0, &day(&[(0, 0.095)])), 0.0);
+    assert_eq!(power(0.5, 900.0, &[]), 0.0);
+    assert_eq!(power(0.5, 900.0, &[f64::NAN; 24]), 0.0);
 }
 
 #[test]

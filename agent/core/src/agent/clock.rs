@@ -11,7 +11,8 @@ use gnomon_schemas::reported::State;
 use gnomon_schemas::{Reason, Refusal};
 
 use super::{
-    AGAIN_AFTER_MS, Again, Agent, Effect, FETCH_TIMEOUT_MS, KEEP_TIME_MS, KEEPER_TIMEOUT_MS,
+    AGAIN_AFTER_MS, Again, Agent, Delayed, Effect, FETCH_TIMEOUT_MS, KEEP_TIME_MS,
+    KEEPER_TIMEOUT_MS,
 };
 use crate::message::ToKeeper;
 use crate::pending::{Pending, Stage};
@@ -42,12 +43,12 @@ impl Agent {
             return self.abandon(now, Refusal::new(Reason::ModuleMissing, detail), Again::Yes);
         }
         let is_due =
-            |(_, at): &mut (Vec<u8>, Monotonic)| now.0.saturating_sub(at.0) >= AGAIN_AFTER_MS;
+            |delayed: &mut Delayed| now.0.saturating_sub(delayed.since.0) >= AGAIN_AFTER_MS;
         if self.pending.is_none()
-            && let Some((bytes, _)) = self.again.take_if(is_due)
+            && let Some(delayed) = self.again.take_if(is_due)
         {
             // As if it were delivered once more: every check is made anew.
-            return self.document(now, bytes);
+            return self.document(now, delayed.envelope);
         }
         let mut effects = self.check_expiry(now);
         if !effects.is_empty() {

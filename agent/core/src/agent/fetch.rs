@@ -32,10 +32,9 @@ impl Agent {
         effects.extend(left.map(Effect::ForgetModule));
         effects.extend(missing.into_iter().map(Effect::FetchModule));
         self.state = State::Pending;
-        // What was in force before takes nobody's place: the newer one is still owed a try.
-        if !pending.restored {
-            self.again = None;
-        }
+        // An older one takes nobody's place: the newer one is still owed a try.
+        let place = pending.accepted.floor().place();
+        self.again.take_if(|delayed| delayed.place <= place);
         self.pending = Some(pending);
         effects.extend(self.prepare(now));
         effects.push(self.report(now));

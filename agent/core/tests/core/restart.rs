@@ -56,6 +56,21 @@ fn a_newer_document_that_the_keeper_had_no_time_for_is_tried_again_after_the_sto
     assert_eq!(bench.state(), (State::InSync, Some(version(2))));
 }
 
+/// The same, where the older one comes late over the network.
+#[test]
+fn an_older_document_that_comes_late_does_not_make_the_newer_one_forgotten() {
+    let fleet = Fleet::new();
+    let mut bench = fleet.bench();
+    let (older, newer) = (fleet.document_inline(2, b"older"), fleet.document_inline(3, b"newer"));
+    bench.hear_document(&fleet, &newer);
+    bench.hear(fleet.not_prepared(&newer, Refusal::new(Reason::Unavailable, "no time")));
+    bench.run_document(&fleet, &older);
+    bench.now = Monotonic(AGAIN_AFTER_MS);
+    let effects = bench.run(Event::Clock);
+    assert!(names(&effects).contains(&"activate 3".into()), "{:?}", names(&effects));
+    assert_eq!(bench.state(), (State::InSync, Some(version(3))));
+}
+
 #[test]
 fn a_restart_needs_no_clock_an_expired_document_still_runs() {
     let fleet = Fleet::new();
