@@ -64,6 +64,8 @@ pub struct Agent {
     /// The modules of what is in force, and of what a rollback would return to.
     stored_modules: BTreeMap<Digest, Vec<u8>>,
     applied: Option<Accepted>,
+    /// What the store holds as what is in force was refused at the start.
+    stored_is_refused: bool,
     /// What a rollback would return to, while one may come.
     previous: Option<Accepted>,
     /// What the store holds and could not be put in force yet, when it gave way to a newer
@@ -107,6 +109,7 @@ impl Agent {
             floor: None,
             stored_modules: BTreeMap::new(),
             applied: None,
+            stored_is_refused: false,
             previous: None,
             shelved: None,
             trial: trial::Trials::of(setup.session),
@@ -186,6 +189,7 @@ impl Agent {
             }
             Some(Err(refusal)) => {
                 self.state = State::Rejected;
+                self.stored_is_refused = true;
                 effects.extend(self.refuse(now, None, refusal.at("stored document")));
             }
             None => {}
@@ -307,7 +311,11 @@ impl Agent {
         if again == Again::Yes && !canary::is_out(Canary::NeverAgain) {
             self.refused_digest = None;
             let place = pending.accepted.floor().place();
-            self.again = Some(Delayed { envelope: pending.accepted.envelope, place, since: now });
+            let delayed = Delayed { envelope: pending.accepted.envelope, place, since: now };
+            // Of two that wait, the newer one.
+            if self.again.as_ref().is_none_or(|other| other.place <= place) {
+                self.again = Some(delayed);
+            }
         }
         effects.extend(self.take_waiting(now));
         effects

@@ -186,8 +186,9 @@ pub struct Transaction {
     pub modules: BTreeMap<Digest, InlineBytes>,
     /// Its trial; none if it has nothing to prove.
     pub trial: Option<Trial>,
-    /// The document in force has not proved itself: it goes, and what a rollback would
-    /// have returned to from it stays the previous one, with its modules and states.
+    /// The document in the store has not proved itself, or was refused at the start: it
+    /// goes, and what a rollback would have returned to from it stays the previous one, with
+    /// its modules and states.
     pub keeps_previous: bool,
 }
 

@@ -17,6 +17,9 @@ pub mod network;
 pub mod operators;
 pub mod options;
 pub mod report;
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a panic is a test's verdict")]
+mod tests;
 pub mod trace;
 pub mod trouble;
 pub mod world;

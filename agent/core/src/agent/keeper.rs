@@ -87,7 +87,9 @@ impl Agent {
         pending.stage = Stage::Persisting;
         let (on_trial, floor) = (pending.on_trial, pending.accepted.floor());
         let (envelope, modules) = (pending.accepted.envelope.clone(), pending.modules());
-        let keeps_previous = self.trial.is_any() && !self.trial.is_on(document);
+        // Nothing goes back to what was refused at the start, nor to what has proved nothing.
+        let is_unproven = self.trial.is_any() && !self.trial.is_on(document);
+        let keeps_previous = is_unproven || self.stored_is_refused;
         if let Some(pending) = &mut self.pending {
             pending.keeps_previous = keeps_previous;
         }
@@ -142,6 +144,7 @@ impl Agent {
                     self.previous = self.applied.clone().or(self.shelved.take());
                     self.states.keep_for_rollback();
                 }
+                self.stored_is_refused = false;
                 self.shelved = None;
                 self.floor = Some(floor);
                 self.trial.begin(document, on_trial);

@@ -56,7 +56,31 @@ fn a_newer_document_that_the_keeper_had_no_time_for_is_tried_again_after_the_sto
     assert_eq!(bench.state(), (State::InSync, Some(version(2))));
 }
 
-/// The same, where the older one comes late over the network.
+/// Found by the simulator: planner and store disagreed about where a rollback leads, since
+/// the store took what the planner had refused for what was in force.
+#[test]
+fn nothing_goes_back_to_a_stored_document_that_was_refused() {
+    let fleet = Fleet::new();
+    let documents = [1, 2, 3].map(|number| fleet.document_inline(number, &[number as u8]));
+    let mut bench = fleet.bench();
+    documents.iter().for_each(|document| bench.prove(&fleet, document));
+    let mut stored = bench.stored;
+    // The store was set back; the floor's second copy was not.
+    stored.envelope = Some(fleet.seal_document(&documents[1]));
+    stored.previous = Some(fleet.seal_document(&documents[0]));
+    let mut bench = fleet.bench_from(stored);
+    assert_eq!(reasons(&bench.started), [Reason::Rollback]);
+    let effects = bench.run_document(&fleet, &documents[2]);
+    let persisted = effects.iter().find_map(|effect| match effect {
+        Effect::Persist(change) => Some(change.keeps_previous),
+        _ => None,
+    });
+    assert_eq!(persisted, Some(true));
+    let effects = bench.hear(fleet.rolled_back(&documents[2], None));
+    assert!(names(&effects).contains(&"prepare 1".into()), "{:?}", names(&effects));
+}
+
+/// As with a stored one, where the older one comes late over the network.
 #[test]
 fn an_older_document_that_comes_late_does_not_make_the_newer_one_forgotten() {
     let fleet = Fleet::new();
