@@ -148,6 +148,7 @@ fn arrows() -> BTreeMap<&'static str, BTreeSet<&'static str>> {
                 "gnomon",
                 "gnomon-agent",
                 "gnomon-agent-core",
+                "gnomon-cloud-core",
                 "gnomon-examples",
                 "gnomon-host",
                 "gnomon-schemas",

@@ -26,6 +26,7 @@ use crate::enrol::{EnrolError, Office};
 use crate::frames;
 use crate::keeper::{Keeper, KeeperOptions, WithoutPlanner};
 use crate::planner::Planner;
+use crate::planner::mirror;
 use crate::planner::mqtt::{Bus, Way};
 use crate::planner::store::{Store, StoreError};
 use crate::status::{self, PLANNER_SOCKET};
@@ -233,6 +234,21 @@ fn way(
     Ok((way, renewal))
 }
 
+/// The lowest possible time that the device has kept (Unix time, ms). An agent that runs
+/// has its store to itself; what it keeps beside it says the same.
+fn lowest_time_ms(data: &Path) -> Result<u64, StartError> {
+    let path = data.join(STORE_FILE);
+    let store = match Store::open(&path) {
+        Err(error) if error.is_busy() => return Ok(mirror::time_floor_ms(&path)),
+        store => store?,
+    };
+    let at_ms = store.time_floor_ms()?;
+    if let Err(error) = store.close() {
+        tracing::warn!(%error, "the store was not closed in order");
+    }
+    Ok(at_ms)
+}
+
 /// Gets the device's first certificate by a one-time token, if it has none: tries until
 /// the cloud can be reached.
 ///
@@ -240,11 +256,7 @@ fn way(
 /// [`EnrolError`] when the cloud says no, or a file cannot be used.
 pub async fn enrol(config: &AgentConfig, data: &Path, token: &str) -> Result<bool, StartError> {
     open_folder(data)?;
-    let store = Store::open(&data.join(STORE_FILE))?;
-    let clock = Arc::new(FloorClock::new(RELEASED_AT_MS.max(store.time_floor_ms()?)));
-    if let Err(error) = store.close() {
-        tracing::warn!(%error, "the store was not closed in order");
-    }
+    let clock = Arc::new(FloorClock::new(RELEASED_AT_MS.max(lowest_time_ms(data)?)));
     let mutual = config.mutual.clone().ok_or(EnrolError::NothingToDo)?;
     let office = Office::new(mutual, config.identity.device.clone(), data, clock)?;
     if office.load()?.is_some() {

@@ -22,6 +22,9 @@ pub struct Module {
     pub params: serde_json::Value,
 }
 
+/// Which module under which fuel and memory.
+type Asked = (Digest, u64, u64);
+
 /// Host, modules and what was admitted of them. One for each thread: nothing in it
 /// depends on what ran before.
 pub struct Library {
@@ -34,7 +37,7 @@ pub struct Library {
     pub modules: Vec<Module>,
     /// One that no publisher signs.
     pub foreign: Vec<u8>,
-    admitted: RefCell<BTreeMap<(Digest, u64, u64), Result<Admitted, Refusal>>>,
+    admitted: RefCell<BTreeMap<Asked, Result<Admitted, Refusal>>>,
 }
 
 impl Library {

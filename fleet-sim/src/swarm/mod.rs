@@ -10,12 +10,14 @@ pub mod cloud;
 pub mod device;
 pub mod disk;
 pub mod facts;
+pub mod firmware;
 pub mod keeper;
 pub mod keys;
 pub mod library;
 pub mod network;
 pub mod operators;
 pub mod options;
+pub mod preparing;
 pub mod report;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a panic is a test's verdict")]

@@ -54,6 +54,11 @@ impl MirrorFile {
 }
 
 /// A first line with the digest of the second, which is JSON.
+/// The lowest possible time (Unix time, ms) that is kept beside this store.
+pub(crate) fn time_floor_ms(store: &Path) -> u64 {
+    MirrorFile::beside(store).held().time_floor_ms
+}
+
 fn read(path: &Path) -> Mirror {
     match fs::read(path) {
         Ok(bytes) => parse(&bytes).unwrap_or_else(|| {

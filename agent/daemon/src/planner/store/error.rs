@@ -90,6 +90,11 @@ impl StoreError {
         self.sqlite_code().is_some_and(|code| of_content.contains(&code))
     }
 
+    /// Whether another process has the store to itself.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.kind() == "busy"
+    }
+
     /// Whether SQLite said that there is no more room.
     pub(super) fn is_full(&self) -> bool {
         self.sqlite_code() == Some(ErrorCode::DiskFull)
