@@ -21,6 +21,9 @@ pub(crate) const CLANG_VARIABLE: &str = "GNOMON_CLANG";
 const GUESTS: &str = "examples/guests";
 const SDK_RUST: &str = "sdk/rust";
 const SDK_C: &str = "sdk/c";
+/// Where the guests' manifest has the SDK, and where it lies in the staged workspace.
+const SDK_IN_MANIFEST: &str = "../../sdk/rust";
+const SDK_STAGED: &str = "sdk";
 
 /// Enough for these functions; rustc's default of 1 MiB would cost 16 pages.
 const STACK_SIZE: &str = "stack-size=8192";
@@ -114,17 +117,45 @@ pub(crate) fn sources(modules: &Path) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
+/// The guests' workspace with the SDK inside it. Cargo names a package outside its
+/// workspace by its absolute path, rustc's symbols hold that name, and the linker sorts
+/// by symbols: the bytes would depend on the folder.
+fn stage(modules: &Path, work: &Path) -> Result<PathBuf> {
+    let stage = work.join("guests");
+    for file in sources(modules)? {
+        let inside = match (file.strip_prefix(GUESTS), file.strip_prefix(SDK_RUST)) {
+            (Ok(guest), _) => guest.to_owned(),
+            (_, Ok(sdk)) => Path::new(SDK_STAGED).join(sdk),
+            _ => continue,
+        };
+        let (from, to) = (modules.join(&file), stage.join(&inside));
+        let mut bytes = fs::read(&from).with_context(|| from.display().to_string())?;
+        if inside == Path::new("Cargo.toml") {
+            let text = String::from_utf8(bytes).context("the workspace's manifest is no text")?;
+            bytes = text.replace(SDK_IN_MANIFEST, SDK_STAGED).into_bytes();
+        }
+        // What has not changed keeps its time, and is not compiled again.
+        if fs::read(&to).is_ok_and(|there| there == bytes) {
+            continue;
+        }
+        fs::create_dir_all(to.parent().unwrap_or(&stage))?;
+        fs::write(&to, bytes).with_context(|| to.display().to_string())?;
+    }
+    Ok(stage)
+}
+
 /// Compiles the guests' workspace; the folder of the core modules.
 fn build_rust(modules: &Path, work: &Path) -> Result<PathBuf> {
     let target = work.join("target");
+    let stage = stage(modules, work)?;
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     // The outer build's profile, flags, wrappers and target are not the guests'.
     for (name, _) in env::vars_os().filter(|(name, _)| !concerns_guests(name)) {
         cargo.env_remove(name);
     }
     cargo
-        .current_dir(modules.join(GUESTS))
-        .env("CARGO_ENCODED_RUSTFLAGS", rust_flags(modules, &target)?)
+        .current_dir(&stage)
+        .env("CARGO_ENCODED_RUSTFLAGS", rust_flags(&stage, &target)?)
         .args(["build", "--release", "--locked", "--quiet"])
         .args(["--target", "wasm32-unknown-unknown", "--target-dir"])
         .arg(&target);
@@ -142,7 +173,7 @@ fn concerns_guests(name: &OsString) -> bool {
         || !(name.starts_with("CARGO") || name.starts_with("RUST"))
 }
 
-fn rust_flags(modules: &Path, target: &Path) -> Result<OsString> {
+fn rust_flags(stage: &Path, target: &Path) -> Result<OsString> {
     let mut flags: Vec<OsString> = vec![
         format!("-Clink-arg=-z{STACK_SIZE}").into(),
         // The floor that every host accepts, see DESIGN: no reference types.
@@ -154,7 +185,7 @@ fn rust_flags(modules: &Path, target: &Path) -> Result<OsString> {
         (cargo_home()?, "/cargo"),
         (sysroot()?, "/rust"),
         (target.to_owned(), "/target"),
-        (modules.to_owned(), "/modules"),
+        (stage.to_owned(), "/guests"),
     ] {
         let mut flag = OsString::from("--remap-path-prefix=");
         flag.push(from);
