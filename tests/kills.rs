@@ -134,19 +134,7 @@ fn random_kills_lose_nothing_and_double_nothing() {
         "record_bytes_per_day_max": 1_u64 << 40});
     cloud.set_scene(&reporting);
     // A candidate, so that its runner can be killed.
-    let module = cloud.file("hot.wasm", gnomon_examples::WATER_HEATER_HOT);
-    cloud.does(&["module", "add", &module, "--data", "cloud"]);
-    cloud.does(&[
-        "candidate",
-        "add",
-        "--fleet",
-        "--function",
-        "setpoint",
-        "water-heater-hot@1.0.0",
-        "--params",
-        r#"{"asked_c":95}"#,
-    ]);
-    cloud.approve();
+    cloud.put_hot_beside(95);
     let mut agent = Agent::start(&cloud);
     cloud.wait_applied(cloud.device()["desired"]["version"].as_u64().unwrap());
 

@@ -229,6 +229,16 @@ impl Cloud {
         self.approve();
     }
 
+    /// Puts a module that asks for this much beside the one in control, and approves it.
+    pub(crate) fn put_hot_beside(&self, asked_c: u32) {
+        let module = self.file("hot.wasm", gnomon_examples::WATER_HEATER_HOT);
+        self.does(&["module", "add", &module, "--data", "cloud"]);
+        let params = json!({ "asked_c": asked_c }).to_string();
+        let slot = ["--fleet", "--function", "setpoint", "water-heater-hot@1.0.0"];
+        self.does(&[&["candidate", "add"], &slot[..], &["--params", &params]].concat());
+        self.approve();
+    }
+
     /// Approves what waits, as the approver of a first start.
     pub(crate) fn approve(&self) {
         self.does(&["approval", "sign", "--all", "--yes", "--data", "cloud"]);

@@ -79,19 +79,7 @@ fn main() {
     // Two functions record: each of them every second tick.
     cloud.set_scene(&json!({"summary_ticks": 60, "record_every": 2,
         "record_bytes_per_day_max": 1_u64 << 40}));
-    let module = cloud.file("hot.wasm", gnomon_examples::WATER_HEATER_HOT);
-    cloud.does(&["module", "add", &module, "--data", "cloud"]);
-    cloud.does(&[
-        "candidate",
-        "add",
-        "--fleet",
-        "--function",
-        "setpoint",
-        "water-heater-hot@1.0.0",
-        "--params",
-        r#"{"asked_c":95}"#,
-    ]);
-    cloud.approve();
+    cloud.put_hot_beside(95);
     cloud.does(&["device", "bundle", stage::DEVICE, "--out", "bundle"]);
     let port = free_port();
     let traffic = counted(TcpListener::bind(("127.0.0.1", port)).unwrap(), cloud.mqtt);

@@ -247,15 +247,14 @@ fn store_reported(
     // one of ours with other content. Both mean that this store was restored. It need not
     // be in force: a device that went back from it accepts nothing below it all the same.
     // What it has only seen and refused, such as a forgery, is no conflict.
-    let mut ahead = accepted(report, epoch).filter(|(version, _)| version.get() > signed);
-    if let Some((number, digest)) = accepted(report, epoch)
-        && number.get() > device.version_floor
-        && let Some(version) = versions::find(db, &report.device, number)?
-        && digest.is_some_and(|digest| *digest != version.payload_digest)
-    {
-        ahead = ahead.or(Some((number, digest)));
-    }
-    let ahead = ahead.map(|(number, _)| number);
+    let ahead = match accepted(report, epoch) {
+        Some((number, _)) if number.get() > signed => Some(number),
+        Some((number, Some(digest))) if number.get() > device.version_floor => {
+            let ours = versions::find(db, &report.device, number)?;
+            ours.filter(|version| version.payload_digest != *digest).map(|_| number)
+        }
+        _ => None,
+    };
     if let Some(applied) = report.applied
         && let Some(version) = versions::find(db, &report.device, applied)?
         && report.applied_digest.as_ref().is_none_or(|d| *d == version.payload_digest)

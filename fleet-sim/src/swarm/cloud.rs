@@ -333,14 +333,7 @@ impl Cloud {
         if Cloud::name(device).as_ref() != Some(&results.device) || results.fleet != self.fleet {
             return vec![];
         }
-        let ack = Ack {
-            schema: AckSchema::V1,
-            fleet: self.fleet.clone(),
-            device: results.device.clone(),
-            boot: results.boot.clone(),
-            sequences: vec![results.sequence],
-        };
-        let ack = Outcome::Ack(device, wire(&seal(&[&keys.director], &ack).1));
+        let ack = self.ack(keys, device, &results);
         let key = (device, results.boot.clone(), results.sequence);
         if !self.store.results.insert(key) {
             return vec![ack];
@@ -355,14 +348,18 @@ impl Cloud {
             return None;
         }
         let results = strict::parse::<Results>(bytes, limits::RESULTS_BYTES_MAX).ok()?;
+        Some(self.ack(keys, device, &results))
+    }
+
+    fn ack(&self, keys: &Keys, device: usize, results: &Results) -> Outcome {
         let ack = Ack {
             schema: AckSchema::V1,
             fleet: self.fleet.clone(),
-            device: results.device,
-            boot: results.boot,
+            device: results.device.clone(),
+            boot: results.boot.clone(),
             sequences: vec![results.sequence],
         };
-        Some(Outcome::Ack(device, wire(&seal(&[&keys.director], &ack).1)))
+        Outcome::Ack(device, wire(&seal(&[&keys.director], &ack).1))
     }
 
     /// Takes what a device reports.

@@ -364,6 +364,9 @@ impl World<'_> {
 
     fn settle_debts(&mut self, device: usize) {
         let held = &mut self.devices[device];
+        if held.owed.is_empty() {
+            return;
+        }
         while let Some(debt) = held.owed.front() {
             let done = match debt {
                 Owed::Trial(trial) => held.disk.keep_trial(trial.as_ref()),

@@ -39,6 +39,8 @@ pub struct Image {
 #[derive(Debug, Clone, Default)]
 struct Document {
     envelope: Vec<u8>,
+    /// Of its payload.
+    digest: Option<Digest>,
     trust_version: u64,
     modules: BTreeMap<Digest, Vec<u8>>,
     states: Vec<FunctionState>,
@@ -76,7 +78,7 @@ pub struct Disk {
 }
 
 /// The digest of an envelope's payload.
-pub fn digest_of(envelope: &[u8]) -> Option<Digest> {
+fn digest_of(envelope: &[u8]) -> Option<Digest> {
     let envelope: Envelope = serde_json::from_slice(envelope).ok()?;
     Some(Digest::of(&STANDARD.decode(envelope.payload).ok()?))
 }
@@ -111,8 +113,8 @@ impl Disk {
         Held {
             floor: self.image.floor.clone(),
             mirror: self.mirror.floor.clone(),
-            current: self.image.current.as_ref().and_then(|d| digest_of(&d.envelope)),
-            previous: self.image.previous.as_ref().and_then(|d| digest_of(&d.envelope)),
+            current: self.image.current.as_ref().and_then(|d| d.digest.clone()),
+            previous: self.image.previous.as_ref().and_then(|d| d.digest.clone()),
             failures: self.image.failures.iter().map(|f| f.document.clone()).collect(),
             went_back: self.image.rolled_back_from.is_some(),
         }
@@ -154,7 +156,7 @@ impl Disk {
         let image = &mut self.image;
         let digest = digest_of(&change.envelope);
         let own = image.current.take();
-        let is_same = own.as_ref().and_then(|d| digest_of(&d.envelope)) == digest;
+        let is_same = own.as_ref().and_then(|d| d.digest.clone()) == digest;
         let states = own.as_ref().map(|d| d.states.clone()).unwrap_or_default();
         if !is_same && !change.keeps_previous {
             image.previous = own;
@@ -162,6 +164,7 @@ impl Disk {
         let modules = change.modules.iter().map(|(d, bytes)| (d.clone(), bytes.0.clone()));
         image.current = Some(Document {
             envelope: change.envelope.clone(),
+            digest,
             trust_version: change.floor.trust_version,
             modules: modules.collect(),
             states,

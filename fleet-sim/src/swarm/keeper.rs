@@ -168,8 +168,7 @@ impl Keeper {
         self.outbox.clear();
         let (engine, rolled_back) = (engine.clone(), self.rolled_back.clone());
         self.outbox.push(FromKeeper::Started { engine, rolled_back });
-        let again = self.unkept.iter().cloned().map(|done| FromKeeper::Done(Box::new(done)));
-        self.outbox.extend(again);
+        self.remind();
     }
 
     /// Says again what was not kept for a while.

@@ -221,10 +221,7 @@ fn run_all(
     };
     std::thread::scope(|scope| {
         for _ in 0..threads {
-            // A guest may use all that the host lets it.
-            let builder = std::thread::Builder::new()
-                .stack_size(gnomon_host::THREAD_STACK_BYTES + 2 * 1024 * 1024);
-            if let Err(error) = builder.spawn_scoped(scope, work) {
+            if let Err(error) = thread().spawn_scoped(scope, work) {
                 *failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.into());
             }
         }
@@ -235,6 +232,11 @@ fn run_all(
     let mut outcomes = outcomes.into_inner().unwrap_or_else(PoisonError::into_inner);
     outcomes.sort_by_key(|outcome: &Outcome| outcome.seed);
     Ok((outcomes, start.elapsed()))
+}
+
+/// A thread on which guests are called: one may use all that the host lets it.
+fn thread() -> std::thread::Builder {
+    std::thread::Builder::new().stack_size(gnomon_host::THREAD_STACK_BYTES + 2 * 1024 * 1024)
 }
 
 fn threads(asked: usize) -> usize {
@@ -278,9 +280,10 @@ pub fn run(options: &RunOptions) -> anyhow::Result<Verdict> {
     };
     let seed = options.seed;
     let work = move || Ok::<_, anyhow::Error>(run_seed(&Library::new()?, seed, trace));
-    let stack_bytes = gnomon_host::THREAD_STACK_BYTES + 2 * 1024 * 1024;
-    let thread = std::thread::Builder::new().stack_size(stack_bytes).spawn(work)?;
-    let outcome = thread.join().map_err(|_| anyhow::anyhow!("the simulation's thread died"))??;
+    let outcome = thread()
+        .spawn(work)?
+        .join()
+        .map_err(|_| anyhow::anyhow!("the simulation's thread died"))??;
     println!("{}", Options::of(seed));
     println!("{}", outcome.tell());
     println!("trace {:016x} of {} lines", outcome.trace.0, outcome.trace.1);

@@ -24,7 +24,7 @@ impl World<'_> {
             return;
         }
         match self.random.u64(0..20) {
-            0 => self.rotate_director(),
+            0 => self.replace_director(false),
             1 => self.recall(),
             2..=3 => self.resolve(),
             4..=7 => self.approve_some(),
@@ -153,10 +153,6 @@ impl World<'_> {
         // One root brings the new key, the next takes the old one.
         let _ = self.follow_root(added) && self.follow_root(removed);
         self.recompute();
-    }
-
-    fn rotate_director(&mut self) {
-        self.replace_director(false);
     }
 
     /// A careless module is recalled.

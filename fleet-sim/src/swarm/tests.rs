@@ -6,10 +6,8 @@ use super::*;
 /// Runs on a thread whose stack is large enough for guests.
 fn with_library<T: Send>(work: impl FnOnce(&Library) -> T + Send) -> T {
     std::thread::scope(|scope| {
-        let builder = std::thread::Builder::new()
-            .stack_size(gnomon_host::THREAD_STACK_BYTES + 2 * 1024 * 1024);
         let run = || work(&Library::new().unwrap());
-        builder.spawn_scoped(scope, run).unwrap().join().unwrap()
+        thread().spawn_scoped(scope, run).unwrap().join().unwrap()
     })
 }
 

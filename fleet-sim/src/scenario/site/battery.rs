@@ -94,11 +94,7 @@ impl House {
         for (salt, (name, share)) in (1..).zip(&file.spread) {
             *figure(&mut spec, name)? *= 1.0 + share * deviation(place, salt);
         }
-        let variation = if file.households_differ {
-            DeviceVariation::of((place.seed << 24).wrapping_add(place.device))
-        } else {
-            DeviceVariation::NONE
-        };
+        let variation = place.variation(file.households_differ);
         for (name, figure, max) in [
             ("house_mean_w", file.house_mean_w, 20_000.0),
             ("export_price_share", file.export_price_share, 1.0),

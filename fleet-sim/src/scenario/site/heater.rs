@@ -14,7 +14,6 @@ use crate::closed_loop::{House, HouseSpec};
 use crate::plant::{PlantError, SETPOINT_C, TANK_LOW_TEMP_C, TANK_TEMP_C, TankSpec};
 use crate::scenario::expression::unknown;
 use crate::scenario::quantity::{Kind, Row};
-use crate::world::DeviceVariation;
 
 const OUTDOOR_TEMP_C: &str = "outdoor_temp_c";
 /// A thermostat with this setpoint never closes: what a heater without power does.
@@ -95,11 +94,7 @@ impl Heater {
             mixing_valve_c: (file.mixing_valve_c > 0.0).then_some(file.mixing_valve_c),
             outdoors: file.outdoors,
         };
-        let variation = if file.households_differ {
-            DeviceVariation::of((place.seed << 24).wrapping_add(place.device))
-        } else {
-            DeviceVariation::NONE
-        };
+        let variation = place.variation(file.households_differ);
         let house = House::new(&spec, place.world.clone(), variation, place.start_hour);
         Ok(Heater {
             house: house.map_err(|error| error.to_string())?,

@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use super::quantity::Row;
 use crate::plant::PlantError;
-use crate::world::World;
+use crate::world::{DeviceVariation, World};
 
 pub(super) use battery::BatteryFile;
 pub(super) use heater::HeaterFile;
@@ -63,6 +63,17 @@ pub(super) struct Place {
     pub(super) start_hour: u64,
     pub(super) seed: u64,
     pub(super) device: u64,
+}
+
+impl Place {
+    /// How this household differs from others, if they do.
+    fn variation(&self, households_differ: bool) -> DeviceVariation {
+        if households_differ {
+            DeviceVariation::of((self.seed << 24).wrapping_add(self.device))
+        } else {
+            DeviceVariation::NONE
+        }
+    }
 }
 
 impl PlantFile {

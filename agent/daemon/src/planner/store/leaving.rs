@@ -7,7 +7,7 @@
 
 use gnomon_schemas::BootId;
 use gnomon_schemas::results::Class;
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
@@ -56,10 +56,7 @@ impl Leaving {
         let mut query = connection.prepare(query)?;
         let mut rows = vec![];
         for id in self.acknowledged.union(&self.unreadable) {
-            let row = query.query_row([id], |row| {
-                Ok((class_of(row.get(0)?), row.get::<_, i64>(1)?.unsigned_abs()))
-            });
-            rows.extend(row.optional()?);
+            rows.extend(query.query_row([id], class_and_bytes).optional()?);
         }
         Ok(rows)
     }
@@ -92,9 +89,7 @@ impl Leaving {
         let mut delete = connection.prepare(delete)?;
         let mut gone = Amount::default();
         for id in self.acknowledged.union(&self.unreadable) {
-            let row = delete.query_row([id], |row| {
-                Ok((class_of(row.get(0)?), row.get::<_, i64>(1)?.unsigned_abs()))
-            });
+            let row = delete.query_row([id], class_and_bytes);
             let Some((class, bytes)) = row.optional()? else { continue };
             ledger.went(class, bytes);
             gone.add(bytes);
@@ -104,6 +99,10 @@ impl Leaving {
         }
         Ok(gone)
     }
+}
+
+fn class_and_bytes(row: &Row<'_>) -> rusqlite::Result<(Class, u64)> {
+    Ok((class_of(row.get(0)?), row.get::<_, i64>(1)?.unsigned_abs()))
 }
 
 impl Store {
