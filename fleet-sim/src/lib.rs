@@ -4,8 +4,11 @@
 //! It runs the production agent and the production cloud as libraries; what it
 //! adds is the world around them, and the accounts that neither of them keeps.
 
+pub mod bench;
 pub mod closed_loop;
+mod cloud_api;
 pub mod demo;
+pub mod load;
 pub mod plant;
 pub mod scenario;
 pub mod swarm;

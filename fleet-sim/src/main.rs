@@ -1,10 +1,13 @@
 //! `fleet-sim`: parses arguments and calls the library.
 
 use clap::{Parser, Subcommand};
+use fleet_sim::bench::{self, BenchOptions};
 use fleet_sim::demo::{self, DemoOptions};
+use fleet_sim::load::{self, LoadOptions};
 use fleet_sim::scenario::incident::{self, IncidentOptions};
 use fleet_sim::scenario::{self, ScenarioOptions};
 use fleet_sim::swarm::{self, CanaryOptions, RunOptions, SwarmOptions, Verdict};
+use std::ffi::OsString;
 use std::io::IsTerminal as _;
 use std::process::ExitCode;
 use tracing_subscriber::EnvFilter;
@@ -31,6 +34,17 @@ enum Command {
     Scenario(ScenarioOptions),
     /// Recorded evaluations of a device as a scenario that runs them again.
     Incident(IncidentOptions),
+    /// Thousands of light devices over real MQTT against a cloud and a broker on this machine.
+    Load(LoadOptions),
+    /// Every figure that the docs quote, beside what the same costs without Gnomon.
+    Bench(BenchOptions),
+    /// The cloud, as a process that `load` starts.
+    #[command(hide = true, disable_help_flag = true)]
+    Gnomon {
+        /// As of `gnomon`.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
+    },
 }
 
 /// A scenario that could not run; 1 is for one whose assertions do not hold.
@@ -57,6 +71,21 @@ fn main() -> ExitCode {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => failed(&error, BAD_SCENARIO),
         },
+        Command::Load(options) => match load::run(&options) {
+            Ok(true) => ExitCode::SUCCESS,
+            Ok(false) => {
+                eprintln!("error: not all of it holds: see the lines marked NO above");
+                ExitCode::FAILURE
+            }
+            Err(error) => failed(&error, 1),
+        },
+        Command::Bench(options) => match bench::run(&options) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => failed(&error, 1),
+        },
+        Command::Gnomon { arguments } => {
+            gnomon::cli::run(std::iter::once(OsString::from("gnomon")).chain(arguments))
+        }
     }
 }
 

@@ -1,5 +1,7 @@
-//! The demo as a test: a small fleet, one day, the built-in world; and what the command line
-//! says by its exit code.
+//! The demo as a test: a small fleet, one day, the built-in world; load, small; and what the
+//! command line says by its exit code.
+
+mod load;
 
 use fleet_sim::demo::{self, DemoOptions};
 use serde_json::Value;

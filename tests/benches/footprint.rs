@@ -6,7 +6,7 @@
 //! second tick: together that is one record per second, summed up once a minute.
 //!
 //! `cargo bench --workspace --bench footprint`; `GNOMON_FOOTPRINT_SECONDS` (60) is how
-//! long each of the two phases lasts.
+//! long each of the two phases lasts. With `-- --json` it is for a program to read.
 
 #![allow(
     clippy::unwrap_used,
@@ -67,9 +67,30 @@ fn counted(listener: TcpListener, to: u16) -> Arc<AtomicU64> {
     total
 }
 
-fn line(what: &str, found: f64, unit: &str, budget: f64) {
-    let share = found / budget;
-    println!("{what:<44} {found:>10.1} {unit:<10} budget {budget:>6.0}   {share:>5.2}");
+/// A figure and its budget.
+struct Line {
+    what: &'static str,
+    found: f64,
+    unit: &'static str,
+    budget: f64,
+}
+
+fn print(lines: &[Line]) {
+    for Line { what, found, unit, budget } in lines {
+        let share = found / budget;
+        println!("{what:<44} {found:>10.1} {unit:<10} budget {budget:>6.0}   {share:>5.2}");
+    }
+}
+
+fn json(lines: &[Line]) {
+    let figures: Vec<serde_json::Value> = lines
+        .iter()
+        .map(|Line { what, found, unit, budget }| {
+            json!({"what": what, "value": found, "unit": unit, "reference": "its budget",
+                "reference_value": budget})
+        })
+        .collect();
+    println!("{}", json!({ "figures": figures }));
 }
 
 fn main() {
@@ -118,12 +139,12 @@ fn main() {
     let records = cloud.rows("records").split_off(records_before);
     let by = |role: &str| records.iter().filter(|record| record["role"] == role).count();
 
-    println!("process                     resident KiB  proportional KiB");
     let (mut resident, mut proportional) = (0.0, 0.0);
+    let mut processes = vec![];
     for (what, pid) in &family {
         let rss = figure(*pid, "smaps_rollup", "Rss:");
         let pss = figure(*pid, "smaps_rollup", "Pss:");
-        println!("{what:<26} {rss:>13.0} {pss:>17.0}");
+        processes.push(format!("{what:<26} {rss:>13.0} {pss:>17.0}"));
         if what == "planner" || what == "runner, active" {
             resident += rss;
         }
@@ -137,13 +158,22 @@ fn main() {
         .unwrap()
         .map(|entry| entry.unwrap().metadata().unwrap().len())
         .sum();
+    let line = |what, found, unit, budget| Line { what, found, unit, budget };
+    let lines = [
+        line("planner and active runner, resident", resident / KIB, "MiB", 48.0),
+        line("all four processes, proportional", proportional / KIB, "MiB", 48.0),
+        line("the program, stripped", size as f64 / MIB, "MiB", 48.0),
+        line("data folder", disk as f64 / MIB, "MiB", 64.0),
+        line("idle traffic", idle / KIB, "KiB/min", 1.0),
+        line("written at one record per second", per_day / MIB, "MiB/day", 50.0),
+    ];
+    if std::env::args().any(|argument| argument == "--json") {
+        return json(&lines);
+    }
+    println!("process                     resident KiB  proportional KiB");
+    processes.iter().for_each(|line| println!("{line}"));
     println!();
-    line("planner and active runner, resident", resident / KIB, "MiB", 48.0);
-    line("all four processes, proportional", proportional / KIB, "MiB", 48.0);
-    line("the program, stripped", size as f64 / MIB, "MiB", 48.0);
-    line("data folder", disk as f64 / MIB, "MiB", 64.0);
-    line("idle traffic", idle / KIB, "KiB/min", 1.0);
-    line("written at one record per second", per_day / MIB, "MiB/day", 50.0);
+    print(&lines);
     println!(
         "one record per second in total: {} of the active function and {} of the candidate came \
          in {} s",

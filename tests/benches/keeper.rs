@@ -4,7 +4,7 @@
 //! run: `missed` are ticks that the active function did not answer, `late` those that
 //! were answered after the next was due, `ratio` is of the 99th percentiles.
 //!
-//! `cargo bench --workspace --bench keeper`
+//! `cargo bench --workspace --bench keeper`, with `-- --json` for a program to read.
 
 #![allow(
     clippy::unwrap_used,
@@ -171,22 +171,45 @@ impl Rig {
     }
 }
 
-/// One row of the table.
-fn row(name: &str, answers: &[Answer], quiet_p99_us: f64) -> f64 {
+/// Where rows go: to people as they come, and as figures for a program in the end.
+struct Paper {
+    is_json: bool,
+    figures: Vec<serde_json::Value>,
+}
+
+impl Paper {
+    fn say(&self, line: &str) {
+        if !self.is_json {
+            println!("{line}");
+        }
+    }
+
+    fn figure(&mut self, what: String, us: f64, reference: (&str, f64)) {
+        self.figures.push(serde_json::json!({"what": what, "value": us, "unit": "us",
+            "reference": reference.0, "reference_value": reference.1}));
+    }
+}
+
+/// One row of the table; its 99th percentile.
+fn row(paper: &mut Paper, name: &str, answers: &[Answer], quiet_p99_us: f64) -> f64 {
     let mut us: Vec<f64> = answers.iter().map(|a| a.latency.as_secs_f64() * 1e6).collect();
     us.sort_by(f64::total_cmp);
     let at = |share: f64| us[((us.len() - 1) as f64 * share) as usize];
     let missed = answers.iter().filter(|answer| answer.source != Source::Active).count();
     let late = answers.iter().filter(|answer| answer.latency > PERIOD).count();
     let ratio = if quiet_p99_us > 0.0 { at(0.99) / quiet_p99_us } else { 1.0 };
-    println!(
+    paper.say(&format!(
         "{name:<36} {:>7} {missed:>7} {late:>6} {:>8.0} {:>8.0} {:>8.0} {:>9.0} {ratio:>7.2}",
         us.len(),
         at(0.5),
         at(0.99),
         at(0.999),
         us[us.len() - 1],
-    );
+    ));
+    if quiet_p99_us > 0.0 {
+        let what = format!("{name}: 99th percentile, {missed} of {} ticks missed", us.len());
+        paper.figure(what, at(0.99), ("the same, quiet", quiet_p99_us));
+    }
     at(0.99)
 }
 
@@ -195,20 +218,20 @@ fn animal(name: &str) -> &'static [u8] {
 }
 
 /// Latency while modules are compiled that are as costly to compile as any that is allowed.
-fn compiling(rig: &mut Rig, quiet_p99_us: f64) {
+fn compiling(rig: &mut Rig, paper: &mut Paper, quiet_p99_us: f64) {
     for name in COSTLY {
         let start = Instant::now();
         rig.answers();
         let admitted = rig.prepare(&tou().candidate(animal(name), serde_json::json!({})));
         let (took, during) = (start.elapsed(), rig.answers());
-        row(&format!("compiling {name}"), &during, quiet_p99_us);
+        row(paper, &format!("compiling {name}"), &during, quiet_p99_us);
         let fate = if admitted.is_some() { "admitted" } else { "refused" };
-        println!("    {} bytes, {fate} after {took:.1?}", animal(name).len());
+        paper.say(&format!("    {} bytes, {fate} after {took:.1?}", animal(name).len()));
     }
 }
 
 /// Latency beside each of these candidates, in turns with latency without it.
-fn beside(rig: &mut Rig) {
+fn beside(rig: &mut Rig, paper: &mut Paper) {
     let (mut all_quiet, mut all_beside) = (vec![], vec![]);
     for name in POISON {
         let (mut quiet, mut beside) = (vec![], vec![]);
@@ -218,33 +241,65 @@ fn beside(rig: &mut Rig) {
             rig.put_in_force(&tou().candidate(animal(name), serde_json::json!({})));
             beside.extend(rig.listen(TURN));
         }
-        let quiet_p99_us = row(&format!("without {name}"), &quiet, 0.0);
-        row(&format!("beside {name}"), &beside, quiet_p99_us);
+        let quiet_p99_us = row(paper, &format!("without {name}"), &quiet, 0.0);
+        row(paper, &format!("beside {name}"), &beside, quiet_p99_us);
         all_quiet.extend(quiet);
         all_beside.extend(beside);
     }
-    let quiet_p99_us = row("without any of them", &all_quiet, 0.0);
-    row("beside one of them", &all_beside, quiet_p99_us);
+    let quiet_p99_us = row(paper, "without any of them", &all_quiet, 0.0);
+    row(paper, "beside one of them", &all_beside, quiet_p99_us);
+}
+
+/// A call without processes: the same module on the same inputs, evaluated in this one.
+fn bare_evaluation_us() -> f64 {
+    let host = gnomon_host::Host::new(&gnomon_host::HostOptions::default()).unwrap();
+    let (profile, plan) = (fixture::profile(), tou());
+    let budget = profile.functions[&setpoint()].budget;
+    let module = plan.modules.values().next().unwrap();
+    let module = host.admit(&module.0, &profile, &setpoint(), budget).unwrap();
+    let document = plan.document(1);
+    let slot = document.functions[&setpoint()].active.clone().unwrap();
+    let (params, inputs) = (module.params(&slot.params).unwrap(), inputs(1.0, 50.0));
+    let call = || drop(std::hint::black_box(module.evaluate(&inputs, &params, None)));
+    (0..1000).for_each(|_| call());
+    let start = Instant::now();
+    (0..10_000).for_each(|_| call());
+    start.elapsed().as_secs_f64() * 1e6 / 10_000.0
 }
 
 fn main() {
+    let is_json = std::env::args().any(|argument| argument == "--json");
+    let mut paper = Paper { is_json, figures: vec![] };
+    let bare_us = bare_evaluation_us();
     let mut rig = Rig::new();
     rig.put_in_force(&tou());
-    println!("keeper and runner as processes, a tick every {PERIOD:?}; latency in us");
-    println!(
+    paper.say(&format!(
+        "keeper and runner as processes, a tick every {PERIOD:?}; latency in us; the evaluation \
+         alone takes {bare_us:.1} us"
+    ));
+    paper.say(&format!(
         "{:<36} {:>7} {:>7} {:>6} {:>8} {:>8} {:>8} {:>9} {:>7}",
         "phase", "ticks", "missed", "late", "p50", "p99", "p99.9", "max", "ratio"
-    );
-    let quiet_p99_us = row("quiet", &rig.listen(QUIET), 0.0);
-    compiling(&mut rig, quiet_p99_us);
-    let quiet_p99_us = row("quiet", &rig.listen(QUIET), 0.0);
+    ));
+    let quiet = rig.listen(QUIET);
+    let quiet_p99_us = row(&mut paper, "quiet", &quiet, 0.0);
+    let mut us: Vec<f64> = quiet.iter().map(|a| a.latency.as_secs_f64() * 1e6).collect();
+    us.sort_by(f64::total_cmp);
+    let bare = ("the evaluation in it", bare_us);
+    paper.figure("quiet: median".into(), us[us.len() / 2], bare);
+    paper.figure("quiet: 99th percentile".into(), quiet_p99_us, bare);
+    compiling(&mut rig, &mut paper, quiet_p99_us);
+    let quiet_p99_us = row(&mut paper, "quiet", &rig.listen(QUIET), 0.0);
     let start = Instant::now();
     for swap in 0..SWAPS {
         rig.put_in_force(&if swap % 2 == 0 { fixture::hot(60.0) } else { tou() });
         std::thread::sleep(BETWEEN_SWAPS);
     }
     let swapping = start.elapsed();
-    row("swapping documents", &rig.answers(), quiet_p99_us);
-    println!("    {SWAPS} documents prepared and swapped in {swapping:.1?}");
-    beside(&mut rig);
+    row(&mut paper, "swapping documents", &rig.answers(), quiet_p99_us);
+    paper.say(&format!("    {SWAPS} documents prepared and swapped in {swapping:.1?}"));
+    beside(&mut rig, &mut paper);
+    if is_json {
+        println!("{}", serde_json::json!({ "figures": paper.figures }));
+    }
 }

@@ -4,7 +4,6 @@
 //! plants, the stores' files) whether what they say is true.
 
 mod attacks;
-mod cloud;
 mod count;
 mod fleet;
 mod outcome;

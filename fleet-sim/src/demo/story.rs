@@ -19,12 +19,12 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
-use super::cloud::Cloud;
 use super::fleet::{Heater, Member};
 use super::pace::Pace;
 use super::report::{CandidateReport, DemoReport};
 use super::{DemoOptions, attacks, count};
 use crate::closed_loop::{House, HouseSpec};
+use crate::cloud_api::Cloud;
 use crate::world::{DeviceVariation, World};
 
 const PROFILE: &[u8] = include_bytes!("../../../schemas/examples/profile.json");

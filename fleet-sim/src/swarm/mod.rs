@@ -234,12 +234,22 @@ fn run_all(
     Ok((outcomes, start.elapsed()))
 }
 
+/// Runs these seeds on all processors, and says what they came to.
+///
+/// # Errors
+/// When the engine cannot start.
+pub fn measure(seeds: std::ops::Range<u64>) -> anyhow::Result<Swarm> {
+    let seeds: Vec<u64> = seeds.collect();
+    let (outcomes, took) = run_all(&seeds, threads(0), |_| false)?;
+    Ok(Swarm::of(&outcomes, took))
+}
+
 /// A thread on which guests are called: one may use all that the host lets it.
-fn thread() -> std::thread::Builder {
+pub(crate) fn thread() -> std::thread::Builder {
     std::thread::Builder::new().stack_size(gnomon_host::THREAD_STACK_BYTES + 2 * 1024 * 1024)
 }
 
-fn threads(asked: usize) -> usize {
+pub(crate) fn threads(asked: usize) -> usize {
     let all = std::thread::available_parallelism().map_or(1, usize::from);
     if asked == 0 { all } else { asked }
 }

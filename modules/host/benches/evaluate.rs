@@ -53,12 +53,43 @@ fn main() {
 
 fn report() -> Json {
     let host = Host::new(&HostOptions::default()).unwrap();
-    json!({
+    let mut report = json!({
         "method": METHOD,
         "evaluation": evaluations(&host),
         "modules": gnomon_examples::ALL.iter().map(|e| admissions(&host, e)).collect::<Vec<_>>(),
         "agent": agent(),
-    })
+    });
+    report["figures"] = figures(&report);
+    report
+}
+
+/// What the docs quote, each with its reference, as `fleet-sim bench` reads it.
+fn figures(report: &Json) -> Json {
+    let evaluation = &report["evaluation"];
+    let us = |name: &str| micros(&evaluation[name]["median_ns"]);
+    let figure = |what: String, (value, unit): (f64, &str), reference: (&str, f64)| {
+        json!({"what": what, "value": value, "unit": unit, "reference": reference.0,
+            "reference_value": reference.1})
+    };
+    let bare = ("bare Wasmtime", us("bare"));
+    let mut all = vec![
+        figure("one evaluation, everything on".into(), (us("ours"), "us"), bare),
+        figure("bare Wasmtime".into(), (us("bare"), "us"), ("native code", us("native"))),
+    ];
+    for module in report["modules"].as_array().unwrap() {
+        let name = module["name"].as_str().unwrap();
+        let (cold, cached) = (micros(&module["cold_ns"]), micros(&module["cached_ns"]));
+        let learned = micros(&module["learned_ns"]);
+        let bytes = module["bytes"].as_f64().unwrap();
+        let native = module["artifact_bytes"].as_f64().unwrap();
+        let compiled = ("compiled anew", cold);
+        all.extend([
+            figure(format!("{name}: admitted again"), (cached, "us"), compiled),
+            figure(format!("{name}: admitted from its artifact"), (learned, "us"), compiled),
+            figure(format!("{name}: component"), (bytes, "bytes"), ("its native code", native)),
+        ]);
+    }
+    Json::Array(all)
 }
 
 fn print(report: &Json) {

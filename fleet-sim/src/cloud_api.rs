@@ -16,42 +16,42 @@ const CONVERGE_PATIENCE: Duration = Duration::from_secs(60);
 const PAGE: usize = 1000;
 
 /// A client of the API.
-pub(super) struct Cloud {
+pub(crate) struct Cloud {
     agent: Agent,
     base: String,
 }
 
 impl Cloud {
-    pub(super) fn new(base: String) -> Cloud {
+    pub(crate) fn new(base: String) -> Cloud {
         let config = Agent::config_builder()
             .http_status_as_error(false)
-            .timeout_global(Some(Duration::from_secs(60)))
+            .timeout_global(Some(Duration::from_secs(300)))
             .build();
         Cloud { agent: config.into(), base }
     }
 
-    pub(super) fn get(&self, path: &str) -> Result<Value> {
+    pub(crate) fn get(&self, path: &str) -> Result<Value> {
         read(path, self.agent.get(format!("{}{path}", self.base)).call()?)
     }
 
-    pub(super) fn bytes(&self, path: &str) -> Result<Vec<u8>> {
+    pub(crate) fn bytes(&self, path: &str) -> Result<Vec<u8>> {
         let mut response = self.agent.get(format!("{}{path}", self.base)).call()?;
         Ok(response.body_mut().with_config().limit(16 << 20).read_to_vec()?)
     }
 
-    pub(super) fn post(&self, path: &str, body: &[u8]) -> Result<Value> {
+    pub(crate) fn post(&self, path: &str, body: &[u8]) -> Result<Value> {
         let request = self.agent.post(format!("{}{path}", self.base));
         read(path, request.content_type("application/json").send(body)?)
     }
 
-    pub(super) fn patch(&self, path: &str, body: &Value) -> Result<Value> {
+    pub(crate) fn patch(&self, path: &str, body: &Value) -> Result<Value> {
         let request = self.agent.patch(format!("{}{path}", self.base));
         let body = serde_json::to_vec(body)?;
         read(path, request.content_type("application/merge-patch+json").send(&body[..])?)
     }
 
     /// Signs a module with its publisher's key and uploads it.
-    pub(super) fn upload(&self, component: &[u8], key: &PrivateKey) -> Result<Digest> {
+    pub(crate) fn upload(&self, component: &[u8], key: &PrivateKey) -> Result<Digest> {
         let request = self
             .agent
             .post(format!("{}/v1/modules", self.base))
@@ -64,13 +64,13 @@ impl Cloud {
     }
 
     /// Sets what fills `setpoint` for the whole fleet.
-    pub(super) fn set_fleet(&self, active: &Value, candidates: &Value) -> Result<()> {
+    pub(crate) fn set_fleet(&self, active: &Value, candidates: &Value) -> Result<()> {
         let plan = json!({"functions": {"setpoint": {"active": active, "candidates": candidates}}});
         self.patch("/v1/fleet/desired", &plan).map(drop)
     }
 
     /// Signs all that waits with an approver's key; how many devices waited.
-    pub(super) fn approve_all(&self, fleet: &FleetId, approver: &PrivateKey) -> Result<usize> {
+    pub(crate) fn approve_all(&self, fleet: &FleetId, approver: &PrivateKey) -> Result<usize> {
         let mut devices = 0;
         let all = self.get("/v1/approvals")?;
         for request in all["waiting"].as_array().into_iter().flatten() {
@@ -89,7 +89,7 @@ impl Cloud {
     }
 
     /// Waits until every device is in sync; how many are at the end.
-    pub(super) fn converge(&self, devices: u64) -> Result<u64> {
+    pub(crate) fn converge(&self, devices: u64) -> Result<u64> {
         let start = Instant::now();
         loop {
             let status = self.get("/v1/status")?;
@@ -102,7 +102,7 @@ impl Cloud {
     }
 
     /// All summaries of a device.
-    pub(super) fn summaries(&self, device: &DeviceId) -> Result<Vec<Summary>> {
+    pub(crate) fn summaries(&self, device: &DeviceId) -> Result<Vec<Summary>> {
         self.rows(&format!("/v1/devices/{device}/summaries"))?
             .into_iter()
             .map(|row| serde_json::from_value(row).context("a summary of an unknown form"))
@@ -110,7 +110,7 @@ impl Cloud {
     }
 
     /// All rows of a paged list.
-    pub(super) fn rows(&self, path: &str) -> Result<Vec<Value>> {
+    pub(crate) fn rows(&self, path: &str) -> Result<Vec<Value>> {
         let mut all = Vec::new();
         let mut after = 0;
         loop {
