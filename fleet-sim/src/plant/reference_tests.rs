@@ -6,7 +6,7 @@
 
 use super::spec::WATER_J_PER_L_K;
 use super::*;
-use crate::world::{DRAW_FILE, DeviceVariation, World};
+use crate::world::{DRAW_FILE, DeviceVariation, Tables, World};
 use std::path::Path;
 
 const SHARED_DATA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/data");
@@ -23,7 +23,8 @@ const ABOVE_DELIVERED_K: f64 = 2.0;
 /// The pattern from the file of `NREL/OCHRE` if it lies beside the checkout, and the built-in one.
 fn patterns() -> Vec<World> {
     let path = Path::new(SHARED_DATA).join(DRAW_FILE);
-    let of_file = path.is_file().then(|| World::of(None, Some(&path), None).unwrap());
+    let tables = Tables { draws: Some(path.clone()), ..Tables::default() };
+    let of_file = path.is_file().then(|| World::of(&tables).unwrap());
     if of_file.is_none() {
         println!("note: {path:?} is missing, the built-in pattern alone is tested");
     }

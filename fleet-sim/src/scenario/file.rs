@@ -20,7 +20,7 @@ use super::fault::{Fault, FaultFile};
 use super::quantity::{self, Quantity};
 use super::replay;
 use super::site::{DAY_STEPS, PlantFile};
-use crate::world::World;
+use crate::world::{Tables, World};
 
 /// Largest scenario file, bytes.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
@@ -28,6 +28,8 @@ const FILE_BYTES_MAX: u64 = 1024 * 1024;
 const RECORDS_BYTES_MAX: u64 = 256 * 1024 * 1024;
 const DEVICES_MAX: u64 = 100_000;
 const DAYS_MAX: u64 = 36_500;
+/// A whole apartment house behind one tank.
+const LITRES_PER_DAY_MAX: f64 = 10_000.0;
 const VARIANTS_MAX: usize = 16;
 const BUILT_IN: &str = "built-in";
 const PROFILES: &[(&str, &[u8])] = &[
@@ -72,6 +74,7 @@ fn default_devices() -> u64 {
 struct WorldFile {
     prices: Option<PathBuf>,
     draws: Option<PathBuf>,
+    draws_l_per_day: Option<f64>,
     outdoor: Option<PathBuf>,
 }
 
@@ -270,10 +273,17 @@ impl ScenarioFile {
         let path = |named: &Option<PathBuf>| {
             named.as_ref().filter(|path| path.as_os_str() != BUILT_IN).map(|path| folder.join(path))
         };
-        let (prices, draws) = (path(&self.world.prices), path(&self.world.draws));
-        let outdoor = path(&self.world.outdoor);
-        World::of(prices.as_deref(), draws.as_deref(), outdoor.as_deref())
-            .map_err(|error| error.to_string())
+        let litres = self.world.draws_l_per_day;
+        if litres.is_some_and(|litres| !(0.0..=LITRES_PER_DAY_MAX).contains(&litres)) {
+            return Err(format!("draws_l_per_day must lie within 0 to {LITRES_PER_DAY_MAX}"));
+        }
+        let tables = Tables {
+            prices: path(&self.world.prices),
+            draws: path(&self.world.draws),
+            draws_l_per_day: litres,
+            outdoor: path(&self.world.outdoor),
+        };
+        World::of(&tables).map_err(|error| error.to_string())
     }
 
     fn records(&self, folder: &Path) -> Result<Vec<Record>, String> {

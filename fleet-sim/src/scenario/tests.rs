@@ -52,6 +52,31 @@ fn the_scenarios_that_ship_hold() {
 }
 
 #[test]
+fn a_year_of_real_prices_weather_and_a_real_household_judges_two_functions() {
+    let data = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/data"));
+    if !data.is_dir() {
+        println!("note: {data:?} is missing, no year of real data is run");
+        return;
+    }
+    let world = format!(
+        "[variants.v2.functions.setpoint]\n{PRICE}[world]\nprices = {prices:?}\n\
+         draws = {draws:?}\ndraws_l_per_day = 180\noutdoor = {outdoor:?}\n",
+        prices = data.join("ontario_price_2016.csv"),
+        draws = data.join("resstock_hot_water_schedule.csv"),
+        outdoor = data.join("toronto_temperature_2016.csv"),
+    );
+    let assertions = [
+        "max(max_tank_temp_c) < 75",
+        "energy_cost.v2 <= 0.97 * energy_cost.v1",
+        "comfort_violation_minutes.v2 <= 0.01 * draw_minutes.v2",
+        "energy_kwh <= 1.05 * (delivered_kwh + standing_loss_kwh)",
+    ];
+    let text = scenario(&assertions, TOU, &world).replace("days = 1", "days = 365");
+    let text = text.replace("[plant]\n", "[plant]\noutdoors = true\n");
+    assert_holds(&text.replace("devices = 2", "devices = 1"));
+}
+
+#[test]
 fn figures_do_not_depend_on_threads_and_follow_the_seed() {
     let host = host().unwrap();
     let run = |seed: u64, threads| {

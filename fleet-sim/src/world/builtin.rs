@@ -70,7 +70,7 @@ pub(super) fn draws() -> DrawTable {
             minute.litres += gallons * LITRES_PER_GALLON / duration;
         }
     }
-    DrawTable::new(minutes)
+    DrawTable::pattern(minutes)
 }
 
 #[cfg(test)]

@@ -20,12 +20,27 @@ use draws::DrawTable;
 use outdoor::OutdoorTable;
 use prices::PriceTable;
 
-pub use draws::{DeviceVariation, Draw, PATTERN_START_MINUTE, SHIFT_MINUTES_MAX, mix};
+pub use draws::{
+    DeviceVariation, Draw, PATTERN_START_MINUTE, SHARES_L_PER_DAY, SHIFT_MINUTES_MAX, mix,
+};
 
 /// File with hourly prices, in the directory given to [`World::load`].
 pub const PRICE_FILE: &str = "ontario_price_2016.csv";
 /// File with hot-water draws, in the directory given to [`World::load`].
 pub const DRAW_FILE: &str = "uef_medium_draw_1min.csv";
+
+/// Which tables come from files; the built-in ones where there is none.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Tables {
+    /// Hourly prices.
+    pub prices: Option<PathBuf>,
+    /// Hot-water draws: litres by the minute, or shares of a flow by the quarter of an hour.
+    pub draws: Option<PathBuf>,
+    /// What shares are to come to a day on average, litres; 208 unless given.
+    pub draws_l_per_day: Option<f64>,
+    /// Hourly outdoor temperatures.
+    pub outdoor: Option<PathBuf>,
+}
 
 /// Prices, draws and outdoor temperatures for every device of a fleet.
 #[derive(Debug, Clone, PartialEq)]
@@ -43,7 +58,11 @@ impl World {
     /// [`WorldError`] naming the file, the line and what to do.
     pub fn load(dir: Option<&Path>) -> Result<Self, WorldError> {
         match dir {
-            Some(dir) => Self::of(Some(&dir.join(PRICE_FILE)), Some(&dir.join(DRAW_FILE)), None),
+            Some(dir) => Self::of(&Tables {
+                prices: Some(dir.join(PRICE_FILE)),
+                draws: Some(dir.join(DRAW_FILE)),
+                ..Tables::default()
+            }),
             None => Ok(Self::built_in()),
         }
     }
@@ -52,14 +71,15 @@ impl World {
     ///
     /// # Errors
     /// [`WorldError`] naming the file, the line and what to do.
-    pub fn of(
-        prices: Option<&Path>,
-        draws: Option<&Path>,
-        outdoor: Option<&Path>,
-    ) -> Result<Self, WorldError> {
-        let prices_of_file = prices.map(prices::load).transpose()?;
-        let draws_of_file = draws.map(draws::load).transpose()?;
-        let built_in = prices_of_file.is_none() && draws_of_file.is_none() && outdoor.is_none();
+    pub fn of(tables: &Tables) -> Result<Self, WorldError> {
+        let Tables { prices, draws, draws_l_per_day, outdoor } = tables;
+        let prices_of_file = prices.as_deref().map(prices::load).transpose()?;
+        let draws_of_file =
+            draws.as_deref().map(|path| draws::load(path, *draws_l_per_day)).transpose()?;
+        if draws_of_file.is_none() && draws_l_per_day.is_some() {
+            return Err(WorldError::HasLitres { path: PathBuf::from("built-in") });
+        }
+        let built_in = *tables == Tables::default();
         let prices = prices_of_file.unwrap_or_else(builtin::prices);
         let outdoor = match outdoor {
             Some(path) => outdoor::load(path)?,
@@ -223,6 +243,15 @@ pub enum WorldError {
         per_day: usize,
         /// Fewest days.
         days_min: usize,
+    },
+    /// Litres a day were asked of a table that has litres of its own.
+    #[error(
+        "{path:?} has litres of its own; leave draws_l_per_day out, it is for files of shares \
+         (dishwasher, clothes washer, fixtures)"
+    )]
+    HasLitres {
+        /// The file.
+        path: PathBuf,
     },
     /// A date could not be read.
     #[error("{value:?} is not a date; write it like 2016-01-18")]

@@ -186,6 +186,71 @@ fn every_broken_draw_file_is_refused_with_its_line() {
     );
 }
 
+/// A household that draws a quarter of its flow at noon, and half of it at 18:00.
+fn shares_text() -> String {
+    let mut text =
+        "step,hot_water_dishwasher,hot_water_clothes_washer,hot_water_fixtures\n".to_owned();
+    for step in 0..96 {
+        let (washer, fixtures) = match step {
+            48 => (0.05, 0.20),
+            72 => (0.0, 0.5),
+            _ => (0.0, 0.0),
+        };
+        text += &format!("{step},0.0,{washer},{fixtures}\n");
+    }
+    text
+}
+
+#[test]
+fn shares_of_a_flow_become_the_litres_that_were_asked_for() {
+    let (_, world) = load("shares", &price_text(2), &shares_text());
+    let world = world.unwrap();
+    let litres = |minutes: std::ops::Range<u64>| -> f64 {
+        minutes.map(|minute| world.draw(DeviceVariation::NONE, minute).litres).sum()
+    };
+    assert!((litres(0..1440) - SHARES_L_PER_DAY).abs() < 1e-9);
+    assert!((litres(720..735) - SHARES_L_PER_DAY / 3.0).abs() < 1e-9, "at noon, not shifted");
+    assert!((litres(1080..1095) - SHARES_L_PER_DAY * 2.0 / 3.0).abs() < 1e-9);
+    let draw = |minute| world.draw(DeviceVariation::NONE, minute).litres;
+    assert_eq!(draw(1080), draw(1094), "evenly within the quarter");
+}
+
+#[test]
+fn a_broken_file_of_shares_is_refused_with_its_line() {
+    let check = |name: &str, text: &str, expected: &str| {
+        let (dir, world) = load(name, &price_text(2), text);
+        let message = world.unwrap_err().to_string();
+        let message = message.replace(&format!("{:?}", dir.join(DRAW_FILE)), "FILE");
+        assert!(message.starts_with(expected), "{name}: {message}");
+    };
+    let good = shares_text();
+    check("shares-gap", &good.replacen("\n1,", "\n2,", 1), "FILE line 3: time is \"2\"");
+    check(
+        "shares-over",
+        &good.replacen("0.5", "1.5", 1),
+        "FILE line 74: hot_water_fixtures is 1.5",
+    );
+    let ragged = good.trim_end().rsplit_once('\n').unwrap().0;
+    check("shares-ragged", ragged, "FILE: 95 data lines; whole days of 96");
+    let asked = Tables { draws_l_per_day: Some(100.0), ..Tables::default() };
+    let message = World::of(&asked).unwrap_err().to_string();
+    assert!(message.contains("leave draws_l_per_day out"), "{message}");
+}
+
+#[test]
+fn a_real_year_of_shares_has_its_litres() {
+    let Some(dir) = shared_data() else { return };
+    let draws = Some(dir.join("resstock_hot_water_schedule.csv"));
+    let tables = Tables { draws, draws_l_per_day: Some(150.0), ..Tables::default() };
+    let world = World::of(&tables).unwrap();
+    let minutes = 365 * 1440;
+    let draw = |minute| world.draw(DeviceVariation::NONE, minute).litres;
+    let litres: f64 = (0..minutes).map(draw).sum();
+    assert!((litres / 365.0 - 150.0).abs() < 1e-6, "{litres}");
+    let most = (0..minutes).map(draw).fold(0.0, f64::max);
+    assert!((1.0..20.0).contains(&most), "{most} L/min");
+}
+
 #[test]
 fn a_missing_file_is_named() {
     let dir = Path::new("/nonexistent/gnomon");
