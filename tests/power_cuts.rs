@@ -200,7 +200,7 @@ fn a_disk_that_is_full_broken_or_read_only_for_a_while_takes_nothing_with_it() {
             runs += 1;
         }
         println!("{fault:?}: {runs} runs, {refusals} refusals");
-        assert!(refusals > runs, "{fault:?}: hardly any refusals in {runs} runs");
+        assert!(refusals >= runs, "{fault:?}: hardly any refusals in {runs} runs");
     }
 }
 

@@ -83,9 +83,10 @@ fn main() -> ExitCode {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => failed(&error, 1),
         },
-        Command::Gnomon { arguments } => {
-            gnomon::cli::run(std::iter::once(OsString::from("gnomon")).chain(arguments))
-        }
+        Command::Gnomon { arguments } => match load::end_with_parent() {
+            Ok(()) => gnomon::cli::run(std::iter::once(OsString::from("gnomon")).chain(arguments)),
+            Err(error) => failed(&error.into(), 1),
+        },
     }
 }
 

@@ -102,11 +102,9 @@ pub(crate) fn append(sequence: u64) -> Append {
 
 /// The batch of this number; of every three one tells a refusal, at length.
 pub(crate) fn batch(sequence: u64) -> Results {
-    // Text that hardly gets smaller: the row is to take room on the disk.
-    let words = (0..50).map(|word| Digest::of(format!("{sequence} {word}").as_bytes()));
-    let detail: String = words.map(|word| word.hex().to_owned()).collect();
     let refusal = json!({
-        "at_ms": sequence, "refusal": { "reason": "rollback", "detail": detail },
+        "at_ms": sequence,
+        "refusal": { "reason": "rollback", "detail": "an old document ".repeat(100) },
     });
     let refusals = if sequence.is_multiple_of(3) { vec![refusal] } else { vec![] };
     let batch = json!({

@@ -16,6 +16,7 @@ use gnomon_schemas::reported::Reported;
 use gnomon_schemas::topics::Channel;
 use gnomon_schemas::trust::TrustRoot;
 use gnomon_schemas::value::{Value, Values};
+use rustls::ClientConfig;
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -63,6 +64,8 @@ pub(super) struct Common {
     pub(super) fleet: String,
     /// Where the broker is.
     pub(super) broker: SocketAddr,
+    /// How each of them speaks TLS, if they do.
+    pub(super) tls: Option<Arc<Vec<Arc<ClientConfig>>>>,
     /// What they have seen.
     pub(super) board: Arc<Board>,
     /// What they are told.
@@ -110,7 +113,7 @@ impl Device {
         let session = BootId::from_random(fastrand::u128(..).to_le_bytes());
         let keeper = Keeper::new(&library, session.clone())
             .map_err(|refusal| anyhow::anyhow!("{refusal}"))?;
-        let (bus, events) = connect(&common, &identity, &boot)?;
+        let (bus, events) = connect(index, &common, &identity, &boot)?;
         let agent = Agent::new(Setup {
             identity,
             root: common.root.clone(),
@@ -418,7 +421,7 @@ impl Device {
             profile: self.library.profile.clone(),
             profile_digest: self.library.profile_digest.clone(),
         };
-        let (bus, events) = connect(&self.common, &identity, &self.boot)?;
+        let (bus, events) = connect(self.index, &self.common, &identity, &self.boot)?;
         self.events = events;
         std::mem::replace(&mut self.bus, bus).leave(false).await;
         Ok(())
@@ -433,6 +436,7 @@ async fn due(ticks: &mut Option<Interval>) {
 }
 
 fn connect(
+    index: usize,
     common: &Common,
     identity: &Identity,
     boot: &BootId,
@@ -442,7 +446,7 @@ fn connect(
     let (_, renewed) = watch::channel(0);
     let way = Way {
         broker: (common.broker.ip().to_string(), common.broker.port()),
-        tls: None,
+        tls: common.tls.as_ref().map(|of| Arc::clone(&of[index])),
         clock: Arc::new(FloorClock::new(0)),
         renewed,
     };

@@ -5,6 +5,7 @@
 mod board;
 mod crowd;
 mod device;
+mod identity;
 mod processes;
 mod reference;
 mod report;
@@ -14,6 +15,7 @@ use clap::Args;
 use gnomon::keys::PrivateKey;
 use gnomon_schemas::succession::verify_first_root;
 use gnomon_schemas::{Digest, FleetId};
+use rustls::ClientConfig;
 use serde_json::{Value, json};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -27,7 +29,7 @@ use crowd::Crowd;
 use device::{Common, Order, name};
 use processes::{Broker, CloudProcess, Memory, processor_s};
 
-pub use processes::BrokerChoice;
+pub use processes::{BrokerChoice, end_with_parent};
 pub use report::{
     Connecting, Draining, LoadReport, Milliseconds, Publishing, Reconnecting, Steady, Weight,
 };
@@ -49,6 +51,9 @@ pub struct LoadOptions {
     /// that runs on this machine.
     #[arg(long, default_value = "embedded")]
     pub broker: BrokerChoice,
+    /// Mutual TLS to the embedded broker, with a certificate for each device.
+    #[arg(long)]
+    pub tls: bool,
     /// Devices that connect in a second.
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=50_000))]
     pub ramp: u32,
@@ -120,6 +125,7 @@ struct Stage<'a> {
     cloud: Cloud,
     approver: PrivateKey,
     modules: [Digest; 2],
+    tls: Option<Arc<Vec<Arc<ClientConfig>>>>,
     board: Arc<Board>,
     report: LoadReport,
 }
@@ -127,9 +133,14 @@ struct Stage<'a> {
 impl Stage<'_> {
     /// Starts cloud and broker, and registers all devices.
     fn set(options: &LoadOptions) -> Result<Stage<'_>> {
+        ensure!(
+            !options.tls || options.broker == BrokerChoice::Embedded,
+            "--tls is for the embedded broker, which knows the fleet's authority; leave out \
+             --broker"
+        );
         let folder = tempfile::Builder::new().prefix("gnomon-load-").tempdir()?;
         let broker = Broker::start(&options.broker, folder.path())?;
-        let process = CloudProcess::start(folder.path(), FLEET, broker.as_ref())?;
+        let process = CloudProcess::start(folder.path(), FLEET, broker.as_ref(), options.tls)?;
         let cloud = Cloud::new(process.http.clone());
         let key = |name: &str| PrivateKey::read(&folder.path().join("cloud/keys").join(name));
         let (publisher, approver) = (key("publisher.pem")?, key("approver.pem")?);
@@ -140,6 +151,7 @@ impl Stage<'_> {
         ];
         let board = Arc::new(Board::new(options.devices as usize));
         let name = match &options.broker {
+            BrokerChoice::Embedded if options.tls => "embedded, mutual TLS".to_owned(),
             BrokerChoice::Embedded => "embedded".to_owned(),
             BrokerChoice::Mosquitto => "mosquitto".to_owned(),
             BrokerChoice::Running(address) => address.to_string(),
@@ -156,6 +168,7 @@ impl Stage<'_> {
             cloud,
             approver,
             modules,
+            tls: None,
             board,
             report,
         };
@@ -184,7 +197,15 @@ impl Stage<'_> {
             }
         }
         let seconds = start.elapsed().as_secs_f64();
-        self.report.connecting.registered_per_s = self.board.seats.len() as f64 / seconds;
+        let devices = self.board.seats.len();
+        self.report.connecting.registered_per_s = devices as f64 / seconds;
+        if self.options.tls {
+            let start = Instant::now();
+            let (http, folder) = (&self.process.http, self.folder.path());
+            self.tls = Some(Arc::new(identity::enrol(&self.cloud, http, folder, devices)?));
+            let per_s = devices as f64 / start.elapsed().as_secs_f64();
+            self.report.connecting.enrolled_per_s = Some(per_s);
+        }
         Ok(())
     }
 
@@ -216,6 +237,7 @@ impl Stage<'_> {
             root: root.clone(),
             fleet: FLEET.to_owned(),
             broker,
+            tls: self.tls.clone(),
             board: Arc::clone(&board),
             orders,
         };
@@ -396,7 +418,7 @@ impl Stage<'_> {
         let broker = Broker::start(&self.options.broker, folder.path())?;
         // The embedded one comes with a cloud that has nothing to do.
         let idle = match &broker {
-            None => Some(CloudProcess::start(folder.path(), "bare", None)?),
+            None => Some(CloudProcess::start(folder.path(), "bare", None, false)?),
             Some(_) => None,
         };
         let own = idle.as_ref().map(|cloud| (cloud.mqtt, Some(cloud.pid())));

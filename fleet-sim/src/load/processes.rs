@@ -80,6 +80,16 @@ pub(super) fn processor_s(pid: u32) -> f64 {
     ticks.sum::<f64>() / CLOCK_TICKS_PER_S
 }
 
+/// The cloud's side of it: the process that calls this ends with the one that started it,
+/// however that ends.
+///
+/// # Errors
+/// When the system does not know how.
+pub fn end_with_parent() -> std::io::Result<()> {
+    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::TERM))?;
+    Ok(())
+}
+
 /// A process that ends with this value.
 struct Process(Child);
 
@@ -185,6 +195,7 @@ impl CloudProcess {
         folder: &Path,
         fleet: &str,
         broker: Option<&Broker>,
+        tls: bool,
     ) -> Result<CloudProcess> {
         let program = std::env::current_exe().context("this program cannot find itself")?;
         let mut command = Command::new(program);
@@ -192,8 +203,11 @@ impl CloudProcess {
         command.arg("--data").arg(folder.join("cloud"));
         match broker {
             Some(broker) => command.args(["--broker", &format!("mqtt://{}", broker.address)]),
-            None => command.args(["--insecure-mqtt", "--mqtt", "127.0.0.1:0"]),
+            None => command.args(["--mqtt", "127.0.0.1:0"]),
         };
+        if broker.is_none() && !tls {
+            command.arg("--insecure-mqtt");
+        }
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
         let output = child.stdout.take().context("the cloud has no output")?;
         let process = Process(child);
@@ -210,7 +224,8 @@ impl CloudProcess {
         let mqtt = told("MQTT ")?;
         // What else it says is for people; the pipe must not fill up.
         std::thread::spawn(move || lines.for_each(drop));
-        let mqtt = mqtt.strip_prefix("mqtt://").context("the broker is not where devices look")?;
+        let scheme = if tls { "mqtts://" } else { "mqtt://" };
+        let mqtt = mqtt.strip_prefix(scheme).context("the broker is not where devices look")?;
         let mqtt = mqtt.parse().with_context(|| format!("`{mqtt}` is no address"))?;
         Ok(CloudProcess { http, mqtt, process })
     }

@@ -48,6 +48,8 @@ impl fmt::Display for Milliseconds {
 pub struct Connecting {
     /// Devices that were registered over HTTP, a second.
     pub registered_per_s: f64,
+    /// Devices that got a certificate over HTTP, a second, each with a new key.
+    pub enrolled_per_s: Option<f64>,
     /// From the first connection to the last device that has its document in force.
     pub seconds: f64,
     /// Devices that have it.
@@ -206,6 +208,10 @@ impl LoadReport {
         let insert = draining.bare_insert_per_s.unwrap_or_default();
         let mut rows = vec![
             ["register, a second".into(), format!("{:.0}", connecting.registered_per_s)],
+            ["enrol, a second".into(), {
+                let per_s = connecting.enrolled_per_s;
+                per_s.map_or("without certificates".into(), |per_s| format!("{per_s:.0}"))
+            }],
             ["connect and converge".into(), format!("{:.2} s", connecting.seconds)],
             ["document".into(), format!("{} bytes", publishing.document_bytes)],
             ["  composed, signed, stored for all".into(), format!("{:.2} s", publishing.signed_s)],

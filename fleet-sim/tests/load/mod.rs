@@ -8,12 +8,11 @@ fn fleet_sim(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_fleet-sim")).args(arguments).output().unwrap()
 }
 
-fn run(broker: &str) -> Value {
+fn run(broker: &[&str]) -> Value {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("load.json");
     let small = ["--devices", "40", "--seconds", "2", "--tick-ms", "200", "--backlog", "3"];
-    let arguments =
-        [&["load", "--broker", broker, "--json", file.to_str().unwrap()], &small[..]].concat();
+    let arguments = [&["load", "--json", file.to_str().unwrap()], &small[..], broker].concat();
     let output = fleet_sim(&arguments);
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
@@ -39,14 +38,21 @@ fn check(report: &Value) {
 
 #[test]
 fn devices_converge_report_and_come_back_on_the_embedded_broker() {
-    let report = run("embedded");
+    let report = run(&[]);
     check(&report);
     assert_eq!(report["broker_process"], Value::Null);
 }
 
 #[test]
+fn each_device_enrols_and_all_of_it_works_under_mutual_tls() {
+    let report = run(&["--tls"]);
+    check(&report);
+    assert!(report["connecting"]["enrolled_per_s"].as_f64() > Some(0.0), "{report:#}");
+}
+
+#[test]
 fn devices_converge_report_and_come_back_on_mosquitto() {
-    let report = run("mosquitto");
+    let report = run(&["--broker", "mosquitto"]);
     check(&report);
     assert!(report["broker_process"]["peak_bytes"].as_u64() > Some(0), "{report:#}");
 }
@@ -59,6 +65,9 @@ fn load_goes_nowhere_else_and_a_broker_that_is_not_there_is_one_clear_error() {
     };
     let (code, error) = refusal("mqtt://192.0.2.1:1883");
     assert!(code == 2 && error.contains("loopback address only"), "{code}: {error}");
+    let output = fleet_sim(&["load", "--tls", "--broker", "mosquitto"]);
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.code() == Some(1) && error.contains("embedded broker"), "{error}");
     // Nobody listens on a port that was just given back.
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let (code, error) = refusal(&format!("mqtt://127.0.0.1:{port}"));
@@ -73,4 +82,25 @@ fn a_section_that_is_not_there_is_told_with_those_that_are() {
     assert!(error.contains("no section `tock`") && error.contains("load-mosquitto"), "{error}");
     let list = String::from_utf8(fleet_sim(&["bench", "--list"]).stdout).unwrap();
     assert_eq!(list.lines().count(), fleet_sim::bench::SECTIONS.len());
+}
+
+/// Whatever figure the README quotes, one command measures it again.
+#[test]
+fn every_row_of_what_it_costs_names_a_section_of_the_bench_and_each_section_has_one() {
+    let readme = concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md");
+    let text = std::fs::read_to_string(readme).unwrap();
+    let costs = text.split("\n## What it costs").nth(1).unwrap().split("\n## ").next().unwrap();
+    let rows: Vec<&str> = costs.lines().filter(|line| line.starts_with("| ")).skip(1).collect();
+    let named = |row: &&str| {
+        let section = row.rsplit_once("--only ").and_then(|(_, rest)| rest.split('`').next());
+        section
+            .unwrap_or_else(|| panic!("no `fleet-sim bench --only SECTION` in: {row}"))
+            .to_owned()
+    };
+    let mut found: Vec<String> = rows.iter().map(named).collect();
+    found.sort_unstable();
+    found.dedup();
+    let mut sections: Vec<&str> = fleet_sim::bench::SECTIONS.iter().map(|s| s.name).collect();
+    sections.sort_unstable();
+    assert_eq!(found, sections);
 }
