@@ -182,6 +182,7 @@ impl Agent {
             current = previous.take();
         }
         self.previous = previous.and_then(|held| self.verify_addressed(held).ok());
+        effects.extend(self.stop_denied(now));
         match current.map(|held| self.verify_stored(held)) {
             Some(Ok(accepted)) => {
                 self.floor.get_or_insert_with(|| accepted.floor());

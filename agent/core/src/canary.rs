@@ -35,6 +35,14 @@ pub enum Canary {
     NeverAgain,
     /// Nobody looks at interlocks.
     InterlockIgnored,
+    /// Nobody looks whether what is in force has expired.
+    ExpiryForgotten,
+    /// What expires stops, whatever it says.
+    HoldStops,
+    /// What has expired is taken.
+    ExpiredTaken,
+    /// A module that a trust root recalls is not stopped.
+    RecalledGoesOn,
     /// In the simulator's keeper: the candidate's outputs are actuated.
     CandidateSteers,
     /// In the simulator's keeper: the tick after a swap is not answered.
@@ -47,7 +55,7 @@ pub enum Canary {
 
 impl Canary {
     /// All of them.
-    pub const ALL: [Canary; 18] = [
+    pub const ALL: [Canary; 22] = [
         Canary::SwapBeforeFloor,
         Canary::LowerVersionTaken,
         Canary::DeletedBeforeAck,
@@ -62,6 +70,10 @@ impl Canary {
         Canary::FuelCountedTwice,
         Canary::NeverAgain,
         Canary::InterlockIgnored,
+        Canary::ExpiryForgotten,
+        Canary::HoldStops,
+        Canary::ExpiredTaken,
+        Canary::RecalledGoesOn,
         Canary::CandidateSteers,
         Canary::SwapCostsATick,
         Canary::KeptTwice,

@@ -19,10 +19,12 @@ mod core {
     mod clamp;
     mod clamp_exhaustive;
     mod clamp_random;
+    mod expiry;
     mod modules;
     mod order;
     mod probation;
     mod random;
+    mod recall;
     mod refusals;
     mod replay;
     mod restart;

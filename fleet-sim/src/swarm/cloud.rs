@@ -100,11 +100,16 @@ impl Cloud {
         inline: bool,
     ) -> Cloud {
         let listed = |module: &super::library::Module| {
-            let manifest = gnomon_host::manifest(&module.bytes)?;
+            let inside = gnomon_host::manifest(&module.bytes);
+            let (name, version, release_counter) = match inside {
+                Some(inside) => (inside.name, inside.version, inside.release_counter),
+                // What has none says nothing against it.
+                None => (module.name.parse().ok()?, "1.0.0".into(), 1),
+            };
             let listed = ModuleRef {
-                name: manifest.name,
-                version: manifest.version,
-                release_counter: manifest.release_counter,
+                name,
+                version,
+                release_counter,
                 size_bytes: module.bytes.len() as u64,
                 evidence: ModuleEvidence::Key {
                     publisher: root.publishers.keys().next()?.clone(),
@@ -117,7 +122,7 @@ impl Cloud {
         };
         Cloud {
             fleet: root.fleet.clone(),
-            modules: library.modules.iter().filter_map(listed).collect(),
+            modules: library.modules.iter().chain(&library.unfit).filter_map(listed).collect(),
             root,
             store: Store::default(),
             backup: None,

@@ -3,17 +3,20 @@
 
 use gnomon_agent_core::agent::{Append, Failure, Setup, Trial};
 use gnomon_agent_core::message::{FromKeeper, ToKeeper};
-use gnomon_agent_core::{Agent, Effect, Event, Identity, Monotonic};
+use gnomon_agent_core::{Agent, Effect, Event, Identity};
+use gnomon_schemas::document::Document;
 use gnomon_schemas::ids::BootId;
 use gnomon_schemas::module::KeySignatures;
 use gnomon_schemas::reported::Reported;
 use std::collections::{BTreeSet, VecDeque};
 
-use super::disk::{Disk, Left, drifted};
+use super::disk::{Disk, Left};
 use super::facts::Fact;
 use super::keeper::Keeper;
+use super::keys::read;
+use super::least::Least;
 use super::network::ToDevice;
-use super::options::Options;
+use super::options::{Fault, Options};
 use super::world::{Happening, START_MS, World};
 
 /// Batches on their way at a time, and how long until they are sent once more.
@@ -46,12 +49,16 @@ pub struct Device {
     pub(super) disk: Disk,
     /// Counts the planner's starts: what was meant for one is not for the next.
     pub(super) life: u64,
-    started_at_ms: u64,
-    drift_ppm: i64,
+    pub(super) started_at_ms: u64,
+    pub(super) drift_ppm: i64,
     /// How far its clock, and its label of the time, have jumped.
     pub(super) jump_ms: u64,
     pub(super) label_ms: i64,
     pub(super) release: u64,
+    /// The lowest time that it can be for it.
+    pub(super) least: Least,
+    /// So many messages are to be taken until its keeper has heard of the root in force.
+    pub(super) root_unheard: Option<usize>,
     pub(super) to_keeper: VecDeque<ToKeeper>,
     pub(super) to_planner: VecDeque<FromKeeper>,
     pub(super) keeper_free_ms: u64,
@@ -88,6 +95,8 @@ impl Device {
             jump_ms: 0,
             label_ms: 0,
             release: 1,
+            least: Least::default(),
+            root_unheard: None,
             to_keeper: VecDeque::new(),
             to_planner: VecDeque::new(),
             keeper_free_ms: 0,
@@ -164,13 +173,17 @@ impl World<'_> {
             time_floor_ms: held.disk.time_floor_ms().max(released_at_ms),
             released_at_ms,
         };
+        let lowest_ms = setup.time_floor_ms;
         held.agent = Some(Agent::new(setup));
         held.life += 1;
         held.started_at_ms = now_ms;
         held.jump_ms = 0;
         let line = format!("planner starts, release {}", held.release);
         self.note(&who(device), &line);
+        self.tell(&Fact::PlannerStarted { device });
+        self.time_begins(device, lowest_ms);
         self.tell_held(device);
+        self.tell_root(device);
         let stored = self.devices[device].disk.stored();
         self.hear(device, Event::Started(stored));
         let engine = self.library.engine().clone();
@@ -195,6 +208,7 @@ impl World<'_> {
         held.unsaid.clear();
         held.sent.clear();
         held.unsent = None;
+        held.root_unheard = None;
         self.network.lines[device].is_up = false;
         self.network.lines[device].wanted.clear();
         let ms = self.random.u64(50..60_000);
@@ -214,6 +228,28 @@ impl World<'_> {
     pub(super) fn tell_held(&mut self, device: usize) {
         let held = self.devices[device].disk.held();
         self.tell(&Fact::Held { device, held: &held });
+    }
+
+    fn tell_root(&mut self, device: usize) {
+        let newest = self.devices[device].disk.newest_root();
+        let root = newest.unwrap_or_else(|| self.first_root.clone());
+        self.tell(&Fact::RootInForce { device, root: &root });
+    }
+
+    /// Roots are rare, and what follows from one is said only then: a planner that crashes
+    /// may well do so in between.
+    fn root_is_badly_timed(&mut self, device: usize) {
+        if self.may(Fault::PlannerCrash) && self.now_ms.is_multiple_of(4) {
+            let effects = u32::try_from(self.now_ms / 4 % 4 + 1).unwrap_or(1);
+            self.devices[device].cut.get_or_insert((effects, Cut::Planner));
+        }
+    }
+
+    fn tell_came(&mut self, device: usize, envelope: &[u8]) {
+        self.tell_time(device);
+        if let Some((document, digest)) = read::<Document>(envelope) {
+            self.tell(&Fact::Came { device, document: &document, digest: &digest });
+        }
     }
 
     pub(super) fn connected(&mut self, device: usize) {
@@ -236,6 +272,7 @@ impl World<'_> {
             keeper.remind();
             self.keeper_speaks(device);
         }
+        self.tell_time(device);
     }
 
     pub(super) fn arrives(&mut self, device: usize, link: u64, message: ToDevice) {
@@ -243,6 +280,10 @@ impl World<'_> {
         if !line.is_up || line.link != link {
             return;
         }
+        if let ToDevice::Document(bytes) = &message {
+            self.tell_came(device, bytes);
+        }
+        let line = &self.network.lines[device];
         let event = match message {
             ToDevice::Document(bytes) => Event::Document(bytes),
             ToDevice::Root(version, bytes) if line.root == Some(version) => Event::TrustRoot(bytes),
@@ -255,17 +296,12 @@ impl World<'_> {
         self.hear(device, event);
     }
 
-    fn monotonic(&self, device: usize) -> Monotonic {
-        let held = &self.devices[device];
-        let elapsed = self.now_ms.saturating_sub(held.started_at_ms) + held.jump_ms;
-        drifted(elapsed, held.drift_ppm)
-    }
-
     /// One event, and all that follows at once, unless the device ends in between.
     pub(super) fn hear(&mut self, device: usize, event: Event) {
         let mut events = VecDeque::from([event]);
         while let Some(event) = events.pop_front() {
             let now = self.monotonic(device);
+            let brings_root = matches!(event, Event::Started(_) | Event::RootPersisted(_, Ok(())));
             let Some(agent) = &mut self.devices[device].agent else { return };
             for effect in agent.apply(now, event) {
                 if let Some(cut) = self.is_cut(device) {
@@ -274,6 +310,10 @@ impl World<'_> {
                     return;
                 }
                 events.extend(self.perform(device, effect));
+            }
+            if brings_root {
+                self.devices[device].root_unheard = Some(self.devices[device].to_keeper.len());
+                self.root_heard(device);
             }
         }
     }
@@ -319,6 +359,11 @@ impl World<'_> {
                 let disk = &mut self.devices[device].disk;
                 let done = disk.persist_root(version, &envelope, time_floor_ms, Left::All);
                 self.tell_held(device);
+                if done.is_ok() {
+                    time_floor_ms.iter().for_each(|at_ms| self.time_begins(device, *at_ms));
+                    self.tell_root(device);
+                    self.root_is_badly_timed(device);
+                }
                 return Some(Event::RootPersisted(version, done));
             }
             Effect::Persist(change) => {

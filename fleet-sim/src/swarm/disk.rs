@@ -11,9 +11,11 @@ use gnomon_agent_core::{Floor, Monotonic};
 use gnomon_schemas::envelope::Envelope;
 use gnomon_schemas::ids::{BootId, Digest};
 use gnomon_schemas::results::Results;
+use gnomon_schemas::trust::TrustRoot;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::facts::Held;
+use super::keys::read;
 
 /// As many failures as the production store remembers.
 const FAILURES_MAX: usize = 8;
@@ -118,6 +120,12 @@ impl Disk {
             failures: self.image.failures.iter().map(|f| f.document.clone()).collect(),
             went_back: self.image.rolled_back_from.is_some(),
         }
+    }
+
+    /// The newest trust root that it holds.
+    pub fn newest_root(&self) -> Option<TrustRoot> {
+        let newest = self.image.roots.values().next_back()?;
+        read(newest).map(|(root, _)| root)
     }
 
     /// The lowest possible time (Unix time, ms).

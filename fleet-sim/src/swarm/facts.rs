@@ -10,6 +10,7 @@ use gnomon_schemas::ids::{BootId, Digest};
 use gnomon_schemas::reason::Reason;
 use gnomon_schemas::reported::State;
 use gnomon_schemas::results::{Record, Results};
+use gnomon_schemas::trust::TrustRoot;
 use gnomon_schemas::value::Values;
 use std::collections::BTreeSet;
 
@@ -54,6 +55,45 @@ pub enum Fact<'a> {
     WentBack {
         /// The device.
         device: usize,
+        /// The digest of what is in force again; none for the profile's defaults.
+        to: Option<&'a Digest>,
+    },
+    /// A planner has started, from what its disk holds.
+    PlannerStarted {
+        /// The device.
+        device: usize,
+    },
+    /// A trust root is in force: it is durable, and the planner of its device has started
+    /// with it or hears of it next.
+    RootInForce {
+        /// The device.
+        device: usize,
+        /// The root.
+        root: &'a TrustRoot,
+    },
+    /// The keeper has taken every message up to the last one that its planner had to say
+    /// when the trust root came into force.
+    RootHeard {
+        /// The device.
+        device: usize,
+    },
+    /// The lowest time that it can be for a device (see [`super::least`]).
+    Time {
+        /// The device.
+        device: usize,
+        /// The world's own time.
+        now_ms: u64,
+        /// Unix time, ms; none while no planner runs.
+        lowest_ms: Option<u64>,
+    },
+    /// A document comes to a planner, whoever sent it and whatever is to become of it.
+    Came {
+        /// The device.
+        device: usize,
+        /// What it says.
+        document: &'a Document,
+        /// The digest of its payload.
+        digest: &'a Digest,
     },
     /// A keeper has started, and knows nothing of what was before.
     KeeperStarted {

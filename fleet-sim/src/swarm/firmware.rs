@@ -38,7 +38,16 @@ impl World<'_> {
         };
         let at_ms = START_MS + self.now_ms;
         keeper.hear(self.library, message, at_ms, held.keeper_is_busy);
+        held.root_unheard = held.root_unheard.map(|left| left.saturating_sub(1));
         self.keeper_speaks(device);
+        self.root_heard(device);
+    }
+
+    /// Whether the keeper has taken all that its planner said with the root in force.
+    pub(super) fn root_heard(&mut self, device: usize) {
+        if self.devices[device].root_unheard.take_if(|left| *left == 0).is_some() {
+            self.tell(&Fact::RootHeard { device });
+        }
     }
 
     /// What the keeper has done is seen, and what it says goes to the planner.
@@ -55,7 +64,9 @@ impl World<'_> {
                 }
                 Seen::WentBack => {
                     self.note(&who(device), "goes back by itself");
-                    self.tell(&Fact::WentBack { device });
+                    let to = self.devices[device].keeper.as_ref();
+                    let to = to.and_then(|keeper| keeper.in_force().cloned());
+                    self.tell(&Fact::WentBack { device, to: to.as_ref() });
                 }
                 Seen::Called(record) => {
                     if let Some(reason) = record.fault {

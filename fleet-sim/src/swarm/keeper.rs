@@ -297,7 +297,11 @@ impl Keeper {
     }
 
     fn stop(&mut self, modules: &BTreeSet<Digest>) {
-        self.flush();
+        let beside = self.filling.candidates.iter().map(|beside| beside.placed.digest());
+        let mut called = self.filling.active.iter().map(Placed::digest).chain(beside);
+        if called.any(|module| modules.contains(module)) {
+            self.flush();
+        }
         let before = self.before.iter_mut().map(|before| &mut before.filling);
         for filling in before.chain([&mut self.filling]) {
             filling.active = filling.active.take().filter(|p| !modules.contains(p.digest()));

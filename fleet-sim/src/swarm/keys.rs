@@ -1,10 +1,14 @@
 //! The keys of a simulated fleet, all made from the seed. Ed25519 throughout, whose
 //! signatures are the same for the same bytes. Who may use which key is others' business.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use gnomon_schemas::envelope::{Envelope, Payload, Sign};
+use gnomon_schemas::ids::Digest;
 use gnomon_schemas::keys::PublicKey;
 use ring::signature::{Ed25519KeyPair, KeyPair as _};
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 /// One key.
 pub struct Key {
@@ -54,6 +58,13 @@ pub fn seal<P: Payload + Serialize>(keys: &[&Key], payload: &P) -> (Vec<u8>, Env
 /// An envelope as it goes over the wire.
 pub fn wire(envelope: &Envelope) -> Vec<u8> {
     serde_json::to_vec(envelope).unwrap_or_default()
+}
+
+/// What an envelope carries, whoever signed it, and the digest of its payload.
+pub fn read<P: DeserializeOwned>(envelope: &[u8]) -> Option<(P, Digest)> {
+    let envelope: Envelope = serde_json::from_slice(envelope).ok()?;
+    let payload = STANDARD.decode(envelope.payload).ok()?;
+    Some((serde_json::from_slice(&payload).ok()?, Digest::of(&payload)))
 }
 
 /// The keys of the rightful, and one of a stranger.

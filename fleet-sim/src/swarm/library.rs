@@ -9,6 +9,8 @@ use gnomon_schemas::value::Values;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
+use super::guests::{self, guest};
+
 /// The profile of every simulated device: the running example's.
 pub const PROFILE: &[u8] = include_bytes!("../../../schemas/examples/profile.json");
 
@@ -35,6 +37,10 @@ pub struct Library {
     pub profile_digest: Digest,
     /// Every module that the publisher signs.
     pub modules: Vec<Module>,
+    /// So many of them, from the first, come into use by chance; the others are odd.
+    pub common: usize,
+    /// Those that no host takes.
+    pub unfit: Vec<Module>,
     /// One that no publisher signs.
     pub foreign: Vec<u8>,
     admitted: RefCell<BTreeMap<Asked, Result<Admitted, Refusal>>>,
@@ -48,9 +54,12 @@ impl Library {
     pub fn new() -> anyhow::Result<Library> {
         let host = Host::new(&HostOptions::default())?;
         let (profile, profile_digest) = Profile::parse(PROFILE)?;
-        let (modules, foreign) = (modules()?, guest("foreign", "(f64.const 51)")?);
+        let (mut modules, unfit) = (modules()?, guests::unfit()?);
+        let common = modules.len();
+        modules.extend(guests::odd()?);
+        let foreign = guest("foreign", "(f64.const 51)")?;
         let admitted = RefCell::default();
-        Ok(Library { host, profile, profile_digest, modules, foreign, admitted })
+        Ok(Library { host, profile, profile_digest, modules, common, unfit, foreign, admitted })
     }
 
     /// The engine config digest.
@@ -146,26 +155,6 @@ fn modules() -> anyhow::Result<Vec<Module>> {
 
 fn example(name: &'static str, bytes: &[u8], params: serde_json::Value) -> Module {
     Module { name, bytes: bytes.to_vec(), params }
-}
-
-/// A component from `hour` to `setpoint_c` with this body of its one function.
-fn guest(name: &str, body: &str) -> anyhow::Result<Vec<u8>> {
-    let manifest = format!(
-        r#"{{\"name\":\"{name}\",\"version\":\"1.0.0\",\"release_counter\":1,\"function\":\"setpoint\"}}"#
-    );
-    let text = format!(
-        r#"(component
-        (type $i-of (record (field "hour" f64)))
-        (import "inputs" (type $i (eq $i-of)))
-        (type $o-of (record (field "setpoint-c" f64)))
-        (import "outputs" (type $o (eq $o-of)))
-        (core module $m (memory 1) (func (export "f") (param f64) (result f64) {body}))
-        (core instance $c (instantiate $m))
-        (type $evaluate (func (param "in" $i) (result $o)))
-        (func $f (type $evaluate) (canon lift (core func $c "f")))
-        (export "evaluate" (func $f)) (@custom "gnomon.manifest" "{manifest}"))"#
-    );
-    Ok(wat::parse_str(text)?)
 }
 
 /// A refusal for a thing that is not there.

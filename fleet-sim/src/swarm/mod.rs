@@ -11,8 +11,10 @@ pub mod device;
 pub mod disk;
 pub mod facts;
 pub mod firmware;
+pub mod guests;
 pub mod keeper;
 pub mod keys;
+pub mod least;
 pub mod library;
 pub mod network;
 pub mod operators;
@@ -22,6 +24,7 @@ pub mod report;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a panic is a test's verdict")]
 mod tests;
+pub mod thief;
 pub mod trace;
 pub mod trouble;
 pub mod world;

@@ -61,14 +61,21 @@ impl World<'_> {
             let name = good[self.random.usize(0..good.len())];
             modules.iter().position(|module| module.name == name).unwrap_or(0)
         } else {
-            self.random.usize(0..modules.len())
+            self.random.usize(0..self.library.common)
         };
-        let module = &modules[index];
-        let mut params = module.params.clone();
-        if self.random.u64(0..20) == 0 {
-            params = json!({"no_such_param": 1.0});
-        }
-        json!({"module": Digest::of(&module.bytes), "params": params})
+        let (odd, unfit) = (&modules[self.library.common..], &self.library.unfit);
+        // Which of them is not worth a draw of its own.
+        let any = usize::try_from(self.now_ms).unwrap_or(0);
+        let module = match self.random.u64(0..20) {
+            0 => {
+                let module = Digest::of(&modules[index].bytes);
+                return json!({"module": module, "params": {"no_such_param": 1.0}});
+            }
+            1 | 2 => &odd[any % odd.len()],
+            3 => &unfit[any % unfit.len()],
+            _ => &modules[index],
+        };
+        json!({"module": Digest::of(&module.bytes), "params": module.params})
     }
 
     fn edit_something(&mut self) {
@@ -101,7 +108,7 @@ impl World<'_> {
             }
             13 => {
                 let on_expiry = if self.random.bool() { "hold" } else { "default" };
-                json!({"on_expiry": on_expiry, "expires_in_s": self.random.u64(3_000..20_000)})
+                json!({"on_expiry": on_expiry, "expires_in_s": self.random.u64(3_500..5_500)})
             }
             14 => {
                 let wanted = self.random.u64(30..70);
@@ -155,14 +162,20 @@ impl World<'_> {
         self.recompute();
     }
 
-    /// A careless module is recalled.
+    /// A careless module is recalled, or all its releases so far.
     fn recall(&mut self) {
-        let index = self.random.usize(0..self.library.modules.len());
+        let index = self.random.usize(0..self.library.common);
         let module = &self.library.modules[index];
-        if !module.name.starts_with("water-heater") && module.name != "is-mild" {
-            self.follow_root(Edit::DenyModule(Digest::of(&module.bytes)));
-            self.recompute();
+        if module.name.starts_with("water-heater") || module.name == "is-mild" {
+            return;
         }
+        let release = gnomon_host::manifest(&module.bytes);
+        let edit = match release.filter(|_| self.now_ms.is_multiple_of(2)) {
+            Some(release) => Edit::DenyReleases(release.name, release.release_counter),
+            None => Edit::DenyModule(Digest::of(&module.bytes)),
+        };
+        self.follow_root(edit);
+        self.recompute();
     }
 
     /// Faults stop. Whoever looks after the fleet puts it in order, and it must follow.

@@ -31,6 +31,9 @@ impl Keeper {
         let budget = content::budget_of(plan, role)?;
         let place = |slot: &Slot, role: SlotRole| -> Result<Placed, Refusal> {
             let bytes = prepare.modules.get(&slot.module).ok_or_else(|| missing("bytes"))?;
+            if let Some(listed) = document.modules.get(&slot.module) {
+                gnomon_host::check_manifest(&bytes.0, listed)?;
+            }
             let admitted = library.admit_with(&bytes.0, &self.function, budget, &slot.params);
             let (module, params) = admitted?;
             let known = prepare.states.iter().find(|known| {

@@ -16,7 +16,7 @@ const TOLD_MAX: usize = 10;
 
 /// Reasons that the simulated parts can give. The others belong to parts that are not
 /// simulated: HTTP, enrolment, sigstore bundles, the compiler's own limits.
-const WITHIN_REACH: [Reason; 37] = [
+const WITHIN_REACH: [Reason; 60] = [
     Reason::TooLarge,
     Reason::MalformedJson,
     Reason::DuplicateKey,
@@ -54,6 +54,29 @@ const WITHIN_REACH: [Reason; 37] = [
     Reason::StoreDamaged,
     Reason::Unavailable,
     Reason::StoreFailed,
+    Reason::NumberOutOfRange,
+    Reason::WrongFleet,
+    Reason::WrongProfile,
+    Reason::UnknownFunction,
+    Reason::UnknownOutput,
+    Reason::ModuleSignatureInvalid,
+    Reason::EvidenceMismatch,
+    Reason::PublisherUnknown,
+    Reason::PublisherNotAllowed,
+    Reason::ReleaseCounterTooLow,
+    Reason::ModuleManifestMismatch,
+    Reason::NotAComponent,
+    Reason::FeatureRefused,
+    Reason::HasImports,
+    Reason::ShapeLimit,
+    Reason::MissingExport,
+    Reason::InterfaceMismatch,
+    Reason::TypeRefused,
+    Reason::MemoryOverBudget,
+    Reason::TrapTable,
+    Reason::TrapOther,
+    Reason::StateInvalid,
+    Reason::StateNotMigrated,
 ];
 
 /// The report.

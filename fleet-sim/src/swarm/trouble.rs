@@ -1,17 +1,13 @@
 //! What goes wrong: parts that fail, and an adversary on the wire who replays, forges,
 //! garbles, misdirects and withholds, now and then with the director's stolen key.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use gnomon_schemas::document::Document;
-use gnomon_schemas::envelope::Envelope;
-use gnomon_schemas::ids::{Digest, Version};
-use gnomon_schemas::limits::VERSION_STEP_MAX;
+use gnomon_schemas::ids::Digest;
 
 use super::device::Cut;
 use super::disk::Mood;
 use super::facts::Fact;
-use super::keys::{Key, seal, wire};
+use super::keys::{read, seal, wire};
 use super::network::ToDevice;
 use super::options::Fault;
 use super::world::{Happening, World};
@@ -165,6 +161,21 @@ impl World<'_> {
         true
     }
 
+    /// The newest root on the topic where a device waits for one before it.
+    pub(super) fn mix_up_roots(&mut self, version: u64) {
+        if !self.may(Fault::Replay) || !self.now_ms.is_multiple_of(4) {
+            return;
+        }
+        let Some(envelope) = self.network.roots.get(&version).cloned() else { return };
+        for device in 0..self.devices.len() {
+            let waits_for = self.network.lines[device].root.filter(|asked| *asked < version);
+            if let Some(asked) = waits_for {
+                self.faults.insert(Fault::Replay);
+                self.post(device, ToDevice::Root(asked, envelope.clone()));
+            }
+        }
+    }
+
     /// Puts a message where the device listens: who owns the broker chooses the topic.
     fn put(&mut self, device: usize, message: ToDevice) {
         let line = &self.network.lines[device];
@@ -195,6 +206,7 @@ impl World<'_> {
         | ToDevice::Ack(bytes)) = &mut message;
         match self.random.u64(0..5) {
             0 => bytes.truncate(self.random.usize(0..=bytes.len())),
+            1 if self.now_ms.is_multiple_of(2) => *bytes = b"{\"payloadType\":1e999}".to_vec(),
             1 => *bytes = b"{\"payloadType\":\"x\",\"payloadType\":\"y\"}".to_vec(),
             2 => *bytes = [b"[".repeat(100), b"]".repeat(100)].concat(),
             3 => *bytes = vec![b' '; 300 * 1024],
@@ -209,10 +221,9 @@ impl World<'_> {
     }
 
     /// The newest document of a device, as a forger would read it.
-    fn newest(&self, device: usize) -> Option<Document> {
+    pub(super) fn newest(&self, device: usize) -> Option<Document> {
         let signed = self.cloud.store.signed.get(&device)?;
-        let envelope: Envelope = serde_json::from_slice(&signed.envelope).ok()?;
-        serde_json::from_slice(&STANDARD.decode(envelope.payload).ok()?).ok()
+        read(&signed.envelope).map(|(document, _)| document)
     }
 
     fn forge(&mut self, device: usize) -> bool {
@@ -242,71 +253,14 @@ impl World<'_> {
     /// Other bytes on a module's topic.
     fn exchange_module(&mut self) -> bool {
         let modules = &self.library.modules;
-        let index = self.random.usize(0..modules.len());
+        let index = self.random.usize(0..self.library.common);
         let digest = Digest::of(&modules[index].bytes);
         let other = if self.random.bool() {
             self.library.foreign.clone()
         } else {
-            modules[self.random.usize(0..modules.len())].bytes.clone()
+            modules[self.random.usize(0..self.library.common)].bytes.clone()
         };
         self.publish_module(&digest, &other);
-        true
-    }
-
-    /// A thief with the director's key, and nobody else's: the approvals and modules that
-    /// a document carries are those that it has read.
-    fn steal(&mut self, device: usize) -> bool {
-        let Some(mut document) = self.newest(device) else { return false };
-        let step = |document: &Document, by: u64| {
-            Version::try_from(document.version.get().saturating_add(by)).ok()
-        };
-        match self.random.u64(0..7) {
-            // The same version, with other content.
-            0 => document.config.clear(),
-            // The same content, as a newer version.
-            1 => document.version = step(&document, 1).unwrap_or(document.version),
-            // A version that leaves no room.
-            2 => {
-                document.version =
-                    step(&document, VERSION_STEP_MAX + 1).unwrap_or(document.version);
-            }
-            3 => document.epoch += 1,
-            // A module that somebody published and nobody approved here, or nobody published.
-            4 | 5 => {
-                document.version = step(&document, 1).unwrap_or(document.version);
-                let index = self.random.usize(0..self.library.modules.len());
-                let bytes = self.library.modules[index].bytes.clone();
-                let digest = Digest::of(&bytes);
-                let Some(listed) = self.cloud.listed(&digest).cloned() else { return false };
-                let slot = gnomon_schemas::document::Slot {
-                    module: digest.clone(),
-                    params: serde_json::from_value(self.library.modules[index].params.clone())
-                        .unwrap_or_default(),
-                };
-                document.modules.insert(digest, listed);
-                let plan = self.library.profile.functions.keys().next().cloned();
-                let Some(function) = plan else { return false };
-                document.functions.entry(function).or_default().active = Some(slot);
-            }
-            // From a time that has not come.
-            _ => {
-                document.version = step(&document, 1).unwrap_or(document.version);
-                document.issued_at_ms += 300 * 24 * 3600 * 1000;
-                document.expires_at_ms = document.issued_at_ms + 3_600_000;
-            }
-        }
-        let key: &Key = self
-            .old_directors
-            .last()
-            .filter(|_| self.now_ms.is_multiple_of(2))
-            .unwrap_or(&self.keys.director);
-        let (bytes, envelope) = seal(&[key], &document);
-        self.tell(&Fact::Directed { document: &document, digest: &Digest::of(&bytes) });
-        let wire = wire(&envelope);
-        if self.random.bool() {
-            self.network.desired.insert(device, wire.clone());
-        }
-        self.post(device, ToDevice::Document(wire));
         true
     }
 }

@@ -383,6 +383,7 @@ impl<'a> World<'a> {
         let version = draft.version;
         self.cloud.root = draft;
         self.publish_root(version);
+        self.mix_up_roots(version);
         true
     }
 }
@@ -399,7 +400,10 @@ fn first_root(keys: &Keys) -> anyhow::Result<TrustRoot> {
         director: role(&keys.director),
         approver: role(&keys.approver),
     };
-    let publishers = BTreeMap::from([("acme-controls".parse()?, publisher)]);
+    // Of the same house, for lamps.
+    let lighting = Publisher { functions: BTreeSet::from(["dim".parse()?]), ..publisher.clone() };
+    let names = ("acme-controls".parse()?, "acme-lighting".parse()?);
+    let publishers = BTreeMap::from([(names.0, publisher), (names.1, lighting)]);
     let expires_at_ms = START_MS + 3650 * 24 * 3600 * 1000;
     Ok(roots::first("acme".parse()?, roles, publishers, expires_at_ms))
 }

@@ -28,7 +28,7 @@ pub use artifact::{ArtifactError, ArtifactKey};
 pub use engine::{Host, HostError, HostOptions};
 pub use evaluate::{Evaluation, Outputs};
 pub use interface::Interface;
-pub use manifest::manifest;
+pub use manifest::{check_manifest, manifest};
 
 /// Stack that a thread which evaluates must have: four times what a guest may
 /// use, since an exhausted host stack aborts the process.

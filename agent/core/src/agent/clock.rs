@@ -1,7 +1,6 @@
 //! What the passing of time brings: fetches that took too long, another try, expiry,
 //! and the lowest possible time that must be kept. The time itself is an argument.
 
-use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec;
@@ -12,10 +11,11 @@ use gnomon_schemas::{Reason, Refusal};
 
 use super::{
     AGAIN_AFTER_MS, Again, Agent, Delayed, Effect, FETCH_TIMEOUT_MS, KEEP_TIME_MS,
-    KEEPER_TIMEOUT_MS,
+    KEEPER_TIMEOUT_MS, tell,
 };
+use crate::canary::{self, Canary};
 use crate::message::ToKeeper;
-use crate::pending::{Pending, Stage};
+use crate::pending::{Accepted, Pending, Stage};
 use crate::time::Monotonic;
 
 impl Agent {
@@ -66,16 +66,32 @@ impl Agent {
 
     /// Expiry never stops what runs, unless the signed document says so itself.
     pub(super) fn check_expiry(&mut self, now: Monotonic) -> Vec<Effect> {
-        let Some(applied) = self.applied.as_ref() else { return vec![] };
-        let document = applied.payload();
-        if self.state == State::Expired || self.time.lowest_ms(now) < document.expires_at_ms {
+        // What is said now would meet what is being put in force; that is looked at next.
+        let is_swapping = self.pending.as_ref().is_some_and(|p| p.stage == Stage::Activating);
+        if is_swapping || canary::is_out(Canary::ExpiryForgotten) {
             return vec![];
         }
-        self.state = State::Expired;
-        if document.on_expiry == OnExpiry::Default && !self.defaulted {
-            self.defaulted = true;
-            return vec![Effect::Keeper(Box::new(ToKeeper::Defaults))];
+        let Some(held) = self.applied.as_ref().or(self.kept()) else { return vec![] };
+        let document = held.payload();
+        if self.time.lowest_ms(now) < document.expires_at_ms {
+            return vec![];
         }
-        vec![Effect::Send]
+        let stops = document.on_expiry == OnExpiry::Default || canary::is_out(Canary::HoldStops);
+        let is_news = self.applied.is_some() && self.state != State::Expired;
+        if is_news {
+            self.state = State::Expired;
+        }
+        if stops && !self.defaulted {
+            self.defaulted = true;
+            return vec![tell(ToKeeper::Defaults)];
+        }
+        if is_news { vec![Effect::Send] } else { vec![] }
+    }
+
+    /// What the store holds as what is in force, before the keeper has answered for it: one
+    /// that outlived the planner before this one may be acting on it.
+    fn kept(&self) -> Option<&Accepted> {
+        let restored = self.pending.as_ref().filter(|pending| pending.restored);
+        restored.map(|pending| &pending.accepted).or(self.shelved.as_ref())
     }
 }

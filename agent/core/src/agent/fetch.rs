@@ -10,8 +10,8 @@ use gnomon_schemas::reported::State;
 use gnomon_schemas::trust::TrustRoot;
 use gnomon_schemas::{Digest, Reason, Refusal};
 
-use super::{Again, Agent, Effect};
-use crate::message::MODULES_BYTES_MAX;
+use super::{Again, Agent, Effect, tell};
+use crate::message::{MODULES_BYTES_MAX, ToKeeper};
 use crate::pending::{Pending, Stage};
 use crate::time::Monotonic;
 
@@ -21,7 +21,7 @@ impl Agent {
         let mut effects = vec![];
         match self.collect(now, &mut pending) {
             Ok(noted) => effects.extend(noted),
-            Err(refusal) => return self.refuse_document(now, &pending.accepted.document, refusal),
+            Err(refusal) => return self.not_begun(now, &pending, refusal),
         }
         let missing = pending.missing();
         let old = self.pending.take();
@@ -38,6 +38,16 @@ impl Agent {
         self.pending = Some(pending);
         effects.extend(self.prepare(now));
         effects.push(self.report(now));
+        effects
+    }
+
+    fn not_begun(&mut self, now: Monotonic, pending: &Pending, refusal: Refusal) -> Vec<Effect> {
+        let mut effects = vec![];
+        if pending.restored && self.applied.is_none() {
+            // Nor does a keeper that outlived the planner before this one go on with it.
+            effects.push(tell(ToKeeper::Defaults));
+        }
+        effects.extend(self.refuse_document(now, &pending.accepted.document, refusal));
         effects
     }
 

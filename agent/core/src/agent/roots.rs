@@ -18,6 +18,7 @@ use gnomon_schemas::trust::TrustRoot;
 use gnomon_schemas::{Digest, Reason, Refusal};
 
 use super::{AGAIN_AFTER_MS, Agent, Effect, tell};
+use crate::canary::{self, Canary};
 use crate::message::ToKeeper;
 use crate::pending::{Accepted, Pending, Stage};
 use crate::time::{Monotonic, TimeFloor};
@@ -161,7 +162,7 @@ impl Agent {
         self.forget_old_roots();
         // What was refused under the old root may be right under this one.
         self.refused_digest = None;
-        let mut effects = self.stop_recalled(now);
+        let mut effects = self.stop_denied(now);
         effects.extend(self.judge_pending_anew(now));
         effects.extend([self.fetch_next_root(), Effect::FetchDocument, self.report(now)]);
         effects.push(Effect::Send);
@@ -186,10 +187,12 @@ impl Agent {
     /// A document that has not begun to act is judged once more, by the new root.
     fn judge_pending_anew(&mut self, now: Monotonic) -> Vec<Effect> {
         self.waiting = None;
-        // What was in force before goes on as it was accepted.
+        // What was in force before goes on as it was accepted, unless it is recalled.
         let has_begun = |pending: &Pending| match pending.stage {
             Stage::Fetching => false,
-            Stage::Preparing => pending.restored,
+            Stage::Preparing => {
+                pending.restored && recalled(pending.payload(), &self.root).is_empty()
+            }
             Stage::Persisting | Stage::Activating => true,
         };
         let Some(pending) = self.pending.take_if(|pending| !has_begun(pending)) else {
@@ -198,7 +201,8 @@ impl Agent {
         let mut effects: Vec<Effect> =
             pending.missing().into_iter().map(Effect::ForgetModule).collect();
         if pending.restored {
-            effects.extend(self.begin(now, pending));
+            // Anew, so that the modules which it has already are judged again, too.
+            effects.extend(self.begin(now, Pending::restored(pending.accepted, now)));
         } else {
             effects.extend(self.document(now, pending.accepted.envelope));
             effects.extend(self.take_waiting(now));
@@ -206,16 +210,28 @@ impl Agent {
         effects
     }
 
-    /// Has the keeper stop every module that the trust root recalls: in force, or what a
-    /// rollback would put in force.
+    /// Has the keeper stop every module that the trust root recalls: in force or about to
+    /// be, or what a rollback would put in force.
     pub(super) fn stop_recalled(&mut self, now: Monotonic) -> Vec<Effect> {
+        self.stop(now, BTreeSet::new())
+    }
+
+    /// The same, and all that the root denies: a keeper that outlived the planner before
+    /// this one may have in force what this one has never seen.
+    pub(super) fn stop_denied(&mut self, now: Monotonic) -> Vec<Effect> {
+        self.stop(now, self.root.denied.clone())
+    }
+
+    fn stop(&mut self, now: Monotonic, mut modules: BTreeSet<Digest>) -> Vec<Effect> {
         let recalled_of = |accepted: Option<&Accepted>| {
             accepted.map(|a| recalled(a.payload(), &self.root)).unwrap_or_default()
         };
         let in_force = recalled_of(self.applied.as_ref());
-        let mut modules = recalled_of(self.previous.as_ref());
+        let coming = self.pending.as_ref().filter(|pending| pending.is_durable());
+        modules.extend(recalled_of(coming.map(|pending| &pending.accepted)));
+        modules.extend(recalled_of(self.previous.as_ref()));
         modules.extend(in_force.iter().cloned());
-        if modules.is_empty() {
+        if modules.is_empty() || canary::is_out(Canary::RecalledGoesOn) {
             return vec![];
         }
         let mut effects = vec![tell(ToKeeper::Stop { modules })];

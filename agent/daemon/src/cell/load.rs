@@ -1,7 +1,6 @@
 //! Step 14: admission of modules for the slots that they fill, before any of them acts.
 
-use gnomon_host::{Admitted, Host, Params, manifest};
-use gnomon_schemas::document::ModuleRef;
+use gnomon_host::{Admitted, Host, Params, check_manifest};
 use gnomon_schemas::{Reason, Refusal};
 
 use super::{CellSpec, SlotAsk, SlotFacts};
@@ -48,19 +47,4 @@ fn facts(callable: &Callable) -> SlotFacts {
         state: interface.state.clone(),
         migrates: interface.migrate.clone(),
     }
-}
-
-/// What the director says of a module must be what its publisher signed into it:
-/// else an old release could be passed off under a newer counter.
-fn check_manifest(bytes: &[u8], listed: &ModuleRef) -> Result<(), Refusal> {
-    let wrong = |detail: String| Err(Refusal::new(Reason::ModuleManifestMismatch, detail));
-    let Some(inside) = manifest(bytes) else { return wrong("it carries no manifest".into()) };
-    let listed = (&listed.name, &listed.version, listed.release_counter);
-    if (&inside.name, &inside.version, inside.release_counter) != listed {
-        return wrong(format!(
-            "the module says {} {} counter {}, the document {} {} counter {}",
-            inside.name, inside.version, inside.release_counter, listed.0, listed.1, listed.2
-        ));
-    }
-    Ok(())
 }

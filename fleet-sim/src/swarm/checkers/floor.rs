@@ -80,7 +80,7 @@ impl Checker for FloorHolds {
                 Ok(())
             }
             // What lies before it may be asked for again.
-            Fact::WentBack { device } => {
+            Fact::WentBack { device, .. } => {
                 let known = &mut self.devices[*device];
                 (known.in_force, known.went_back) = (None, true);
                 Ok(())

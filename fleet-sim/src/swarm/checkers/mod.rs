@@ -5,9 +5,11 @@ mod approvals;
 mod bounds;
 mod convergence;
 mod delivery;
+mod expiry;
 mod failures;
 mod floor;
 mod metering;
+mod recall;
 mod replay;
 mod swap;
 mod trust;
@@ -36,6 +38,8 @@ pub fn all(library: &Library, devices: usize) -> Vec<Box<dyn Checker + '_>> {
         Box::new(swap::Swap::new(devices)),
         Box::new(floor::FloorHolds::new(devices)),
         Box::new(failures::Failures::new(devices)),
+        Box::new(recall::Recall::new(library, devices)),
+        Box::new(expiry::Expiry::new(library, devices)),
         Box::new(metering::Metering::new(devices)),
         Box::new(replay::Replay::new(library)),
         Box::new(delivery::Delivery::default()),
