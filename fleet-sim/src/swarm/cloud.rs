@@ -20,6 +20,7 @@ use gnomon_schemas::reported::Reported;
 use gnomon_schemas::results::Results;
 use gnomon_schemas::strict;
 use gnomon_schemas::trust::TrustRoot;
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::keys::{Keys, seal, wire};
@@ -75,6 +76,9 @@ pub struct Cloud {
     /// Whether small modules go inside documents.
     inline: bool,
     devices: usize,
+    /// Acknowledgements as they were sealed, by director and batch: one that is sent again and
+    /// again is acknowledged as often, in the very same bytes.
+    sealed: RefCell<BTreeMap<(Digest, usize, BootId, u64), Vec<u8>>>,
 }
 
 /// What the cloud wants sent or told.
@@ -128,6 +132,7 @@ impl Cloud {
             backup: None,
             inline,
             devices,
+            sealed: RefCell::default(),
         }
     }
 
@@ -357,14 +362,19 @@ impl Cloud {
     }
 
     fn ack(&self, keys: &Keys, device: usize, results: &Results) -> Outcome {
-        let ack = Ack {
-            schema: AckSchema::V1,
-            fleet: self.fleet.clone(),
-            device: results.device.clone(),
-            boot: results.boot.clone(),
-            sequences: vec![results.sequence],
-        };
-        Outcome::Ack(device, wire(&seal(&[&keys.director], &ack).1))
+        let key = (keys.director.public().id(), device, results.boot.clone(), results.sequence);
+        let mut sealed = self.sealed.borrow_mut();
+        let bytes = sealed.entry(key).or_insert_with(|| {
+            let ack = Ack {
+                schema: AckSchema::V1,
+                fleet: self.fleet.clone(),
+                device: results.device.clone(),
+                boot: results.boot.clone(),
+                sequences: vec![results.sequence],
+            };
+            wire(&seal(&[&keys.director], &ack).1)
+        });
+        Outcome::Ack(device, bytes.clone())
     }
 
     /// Takes what a device reports.
