@@ -13,6 +13,7 @@ use gnomon_schemas::approval::{Approval, ApprovalSchema, Grant};
 use gnomon_schemas::content;
 use gnomon_schemas::document::{Document, ModuleRef};
 use gnomon_schemas::ids::{BootId, DeviceId, Digest, FleetId, Version};
+use gnomon_schemas::keys::PublicKey;
 use gnomon_schemas::limits;
 use gnomon_schemas::module::{JudgeEvidence, KeySignatures, ModuleEvidence, verify_module};
 use gnomon_schemas::reason::Refusal;
@@ -76,9 +77,9 @@ pub struct Cloud {
     /// Whether small modules go inside documents.
     inline: bool,
     devices: usize,
-    /// Acknowledgements as they were sealed, by director and batch: one that is sent again and
-    /// again is acknowledged as often, in the very same bytes.
-    sealed: RefCell<BTreeMap<(Digest, usize, BootId, u64), Vec<u8>>>,
+    /// Acknowledgements as they were sealed, by batch: one that is sent again and again is
+    /// acknowledged as often, in the very same bytes while the director is the same.
+    sealed: RefCell<BTreeMap<(usize, BootId, u64), (PublicKey, Vec<u8>)>>,
 }
 
 /// What the cloud wants sent or told.
@@ -362,19 +363,24 @@ impl Cloud {
     }
 
     fn ack(&self, keys: &Keys, device: usize, results: &Results) -> Outcome {
-        let key = (keys.director.public().id(), device, results.boot.clone(), results.sequence);
+        let director = keys.director.public();
+        let key = (device, results.boot.clone(), results.sequence);
         let mut sealed = self.sealed.borrow_mut();
-        let bytes = sealed.entry(key).or_insert_with(|| {
-            let ack = Ack {
-                schema: AckSchema::V1,
-                fleet: self.fleet.clone(),
-                device: results.device.clone(),
-                boot: results.boot.clone(),
-                sequences: vec![results.sequence],
-            };
-            wire(&seal(&[&keys.director], &ack).1)
-        });
-        Outcome::Ack(device, bytes.clone())
+        if let Some((by, bytes)) = sealed.get(&key)
+            && by == director
+        {
+            return Outcome::Ack(device, bytes.clone());
+        }
+        let ack = Ack {
+            schema: AckSchema::V1,
+            fleet: self.fleet.clone(),
+            device: results.device.clone(),
+            boot: results.boot.clone(),
+            sequences: vec![results.sequence],
+        };
+        let bytes = wire(&seal(&[&keys.director], &ack).1);
+        sealed.insert(key, (director.clone(), bytes.clone()));
+        Outcome::Ack(device, bytes)
     }
 
     /// Takes what a device reports.
