@@ -1,6 +1,7 @@
 //! The demo as a test: a small fleet, one day, the built-in world; load, small; and what the
 //! command line says by its exit code.
 
+#[allow(clippy::unwrap_used, clippy::panic, reason = "a panic is a test's verdict")]
 mod load;
 
 use fleet_sim::demo::{self, DemoOptions};

@@ -79,7 +79,13 @@ pub struct Cloud {
     devices: usize,
     /// Acknowledgements as they were sealed, by batch: one that is sent again and again is
     /// acknowledged as often, in the very same bytes while the director is the same.
-    sealed: RefCell<BTreeMap<(usize, BootId, u64), (PublicKey, Vec<u8>)>>,
+    sealed: RefCell<BTreeMap<(usize, BootId, u64), Sealed>>,
+}
+
+/// An acknowledgement, and the director who sealed it.
+struct Sealed {
+    by: PublicKey,
+    bytes: Vec<u8>,
 }
 
 /// What the cloud wants sent or told.
@@ -366,10 +372,8 @@ impl Cloud {
         let director = keys.director.public();
         let key = (device, results.boot.clone(), results.sequence);
         let mut sealed = self.sealed.borrow_mut();
-        if let Some((by, bytes)) = sealed.get(&key)
-            && by == director
-        {
-            return Outcome::Ack(device, bytes.clone());
+        if let Some(known) = sealed.get(&key).filter(|known| known.by == *director) {
+            return Outcome::Ack(device, known.bytes.clone());
         }
         let ack = Ack {
             schema: AckSchema::V1,
@@ -379,7 +383,7 @@ impl Cloud {
             sequences: vec![results.sequence],
         };
         let bytes = wire(&seal(&[&keys.director], &ack).1);
-        sealed.insert(key, (director.clone(), bytes.clone()));
+        sealed.insert(key, Sealed { by: director.clone(), bytes: bytes.clone() });
         Outcome::Ack(device, bytes)
     }
 
