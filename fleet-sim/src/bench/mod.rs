@@ -153,11 +153,12 @@ pub fn run(options: &BenchOptions) -> Result<()> {
         println!("{}\n", table(&figures));
         let (name, about) = (section.name, section.about);
         measured.push(Measured { section: name, about, seconds, figures });
-    }
-    if let Some(path) = &options.json {
-        let text = serde_json::to_string_pretty(&measured)?;
-        std::fs::write(path, text + "\n")
-            .with_context(|| format!("cannot write {}", path.display()))?;
+        // What was measured stays, whatever becomes of the next section.
+        if let Some(path) = &options.json {
+            let text = serde_json::to_string_pretty(&measured)?;
+            std::fs::write(path, text + "\n")
+                .with_context(|| format!("cannot write {}", path.display()))?;
+        }
     }
     Ok(())
 }

@@ -12,8 +12,9 @@ use std::time::{Duration, Instant};
 use super::fleet::{Member, Outbox};
 use super::outcome::Trial;
 use super::report::{ByFunction, ByRole, DemoReport, Fuel, Percentiles, SwapGap};
-use super::story::{PATIENCE, Stage, v1_params, v2_params};
+use super::story::{PATIENCE, Stage};
 use crate::closed_loop::LoopReport;
+use crate::functions::{price_params, tou_params};
 
 /// Holds the cloud's word against the plants' and the stores'.
 pub(super) fn count(stage: &Stage) -> Result<DemoReport> {
@@ -122,8 +123,8 @@ fn outcomes(stage: &Stage) -> Result<(LoopReport, LoopReport)> {
         devices: stage.options.devices,
         days: stage.options.days,
     };
-    let v1: Values = serde_json::from_value(v1_params())?;
-    let v2: Values = serde_json::from_value(v2_params())?;
+    let v1: Values = serde_json::from_value(tou_params())?;
+    let v2: Values = serde_json::from_value(price_params())?;
     let (one, two) = std::thread::scope(|scope| {
         let one = scope.spawn(|| trial.run(gnomon_examples::WATER_HEATER_TOU, &v1));
         let two = trial.run(gnomon_examples::WATER_HEATER_PRICE, &v2);

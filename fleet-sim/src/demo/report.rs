@@ -3,6 +3,8 @@
 use serde::Serialize;
 use std::collections::BTreeMap;
 
+use crate::percentiles::nearest_ranks;
+
 /// Percentiles of a time.
 #[derive(Debug, Clone, Copy, Default, Serialize)]
 pub struct Percentiles {
@@ -13,14 +15,9 @@ pub struct Percentiles {
 
 impl Percentiles {
     /// The percentiles of these values; zeros of none.
-    pub fn of(mut values: Vec<u64>) -> Percentiles {
-        values.sort_unstable();
-        // The smallest value that at least this share of the values does not exceed.
-        let rank = |percent: usize| {
-            let index = (values.len() * percent).div_ceil(100).saturating_sub(1);
-            values.get(index).copied().unwrap_or(0)
-        };
-        Percentiles { p50: rank(50), p95: rank(95), max: rank(100) }
+    pub fn of(values: Vec<u64>) -> Percentiles {
+        let [p50, p95, max] = nearest_ranks(values, [50, 95, 100]);
+        Percentiles { p50, p95, max }
     }
 }
 

@@ -25,6 +25,7 @@ use super::report::{CandidateReport, DemoReport};
 use super::{DemoOptions, attacks, count};
 use crate::closed_loop::{House, HouseSpec};
 use crate::cloud_api::Cloud;
+use crate::functions::{price_params, tou_params};
 use crate::world::{DeviceVariation, World};
 
 const PROFILE: &[u8] = include_bytes!("../../../schemas/examples/profile.json");
@@ -77,15 +78,6 @@ pub(super) async fn tell(options: &DemoOptions) -> Result<DemoReport> {
 
 fn say(text: &str) {
     println!("{text}");
-}
-
-pub(super) fn v1_params() -> serde_json::Value {
-    json!({"off_peak_start_hour": 23.0, "off_peak_end_hour": 7.0, "high_c": 60.0, "low_c": 45.0})
-}
-
-pub(super) fn v2_params() -> serde_json::Value {
-    json!({"comfort_min_c": 42.0, "high_c": 65.0, "low_c": 40.0,
-           "heat_c_per_hour": 6.0, "use_c_per_hour": 1.0})
 }
 
 impl Stage {
@@ -224,7 +216,7 @@ impl Stage {
 
     fn publish_v1(&mut self) -> Result<()> {
         say("\n1. Publish water-heater-tou (v1: heats in off-peak hours) to the fleet");
-        let active = json!({"module": self.modules.v1, "params": v1_params()});
+        let active = json!({"module": self.modules.v1, "params": tou_params()});
         self.cloud.set_fleet(&active, &json!([]))?;
         self.approve()?;
         self.converge("v1 in control")?;
@@ -234,8 +226,8 @@ impl Stage {
     fn shadow_v2(&mut self) -> Result<()> {
         say("\n2. Put water-heater-price (v2: plans over 24 hours of prices) in shadow");
         self.pace.run_to(self.ticks() * 5 / 7);
-        let active = json!({"module": self.modules.v1, "params": v1_params()});
-        let candidate = json!({"module": self.modules.v2, "params": v2_params()});
+        let active = json!({"module": self.modules.v1, "params": tou_params()});
+        let candidate = json!({"module": self.modules.v2, "params": price_params()});
         self.cloud.set_fleet(&active, &json!([candidate]))?;
         self.approve()?;
         self.converge("v2 beside v1")?;
@@ -298,7 +290,7 @@ impl Stage {
         self.candidate = self.compare()?;
         say("\n3. Promote v2: a hot swap between two ticks");
         self.pace.run_to(self.ticks() * 6 / 7);
-        let active = json!({"module": self.modules.v2, "params": v2_params()});
+        let active = json!({"module": self.modules.v2, "params": price_params()});
         self.cloud.set_fleet(&active, &json!([]))?;
         self.approve()?;
         self.converge("v2 in control")?;
@@ -353,7 +345,7 @@ impl Stage {
         self.converge("a signed and approved function that asks for 95 C")?;
         self.run_to(self.ticks() - 60, "it is clamped")?;
         say("  and back to v2: a newer document with older content, approved before");
-        let active = json!({"module": self.modules.v2, "params": v2_params()});
+        let active = json!({"module": self.modules.v2, "params": price_params()});
         self.cloud.set_fleet(&active, &json!([]))?;
         self.converge("v2 in control again")?;
         self.run_to(self.ticks(), "the last hour")

@@ -71,19 +71,19 @@ impl Board {
 
     /// The sum of a count over all devices.
     pub(super) fn sum(&self, of: impl Fn(&Seat) -> &AtomicU64) -> u64 {
-        self.seats.iter().map(|seat| of(seat).load(Ordering::SeqCst)).sum()
+        self.each(of).into_iter().sum()
     }
 
-    /// How many devices are so.
-    pub(super) fn count(&self, is: impl Fn(&Seat) -> bool) -> usize {
-        self.seats.iter().filter(|seat| is(seat)).count()
+    /// A count of each device.
+    pub(super) fn each(&self, of: impl Fn(&Seat) -> &AtomicU64) -> Vec<u64> {
+        self.seats.iter().map(|seat| of(seat).load(Ordering::SeqCst)).collect()
     }
 
-    /// Waits until all devices are so; how many are in the end.
-    pub(super) fn wait(&self, patience: Duration, is: impl Fn(&Seat) -> bool) -> usize {
+    /// Waits until all devices are so, by their places; how many are in the end.
+    pub(super) fn wait(&self, patience: Duration, is: impl Fn(usize, &Seat) -> bool) -> usize {
         let start = Instant::now();
         loop {
-            let count = self.count(&is);
+            let count = self.seats.iter().enumerate().filter(|(at, seat)| is(*at, seat)).count();
             if count == self.seats.len() || start.elapsed() > patience {
                 return count;
             }

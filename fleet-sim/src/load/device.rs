@@ -113,7 +113,7 @@ impl Device {
         let session = BootId::from_random(fastrand::u128(..).to_le_bytes());
         let keeper = Keeper::new(&library, session.clone())
             .map_err(|refusal| anyhow::anyhow!("{refusal}"))?;
-        let (bus, events) = connect(index, &common, &identity, &boot)?;
+        let (bus, events) = connect(index, &common, &boot)?;
         let agent = Agent::new(Setup {
             identity,
             root: common.root.clone(),
@@ -144,8 +144,7 @@ impl Device {
         device.hear(Event::Started(device.disk.stored()));
         let engine = device.library.engine().clone();
         device.keeper.greet(&engine);
-        let said = device.listen_to_keeper();
-        said.into_iter().for_each(|message| device.hear(Event::Keeper(message)));
+        device.keeper_speaks();
         Ok(device)
     }
 
@@ -165,8 +164,7 @@ impl Device {
                 }
                 _ = clock.tick() => {
                     self.keeper.remind();
-                    let said = self.listen_to_keeper();
-                    said.into_iter().for_each(|message| self.hear(Event::Keeper(message)));
+                    self.keeper_speaks();
                     self.hear(Event::Clock);
                     self.send();
                 }
@@ -294,6 +292,11 @@ impl Device {
         self.listen_to_keeper()
     }
 
+    fn keeper_speaks(&mut self) {
+        let said = self.listen_to_keeper();
+        said.into_iter().for_each(|message| self.hear(Event::Keeper(message)));
+    }
+
     fn listen_to_keeper(&mut self) -> Vec<FromKeeper> {
         let (said, seen) = self.keeper.take();
         for what in seen {
@@ -398,8 +401,7 @@ impl Device {
         };
         // A device whose tank nobody simulates has no use for the value.
         let _ = self.keeper.tick(&tick);
-        let said = self.listen_to_keeper();
-        said.into_iter().for_each(|message| self.hear(Event::Keeper(message)));
+        self.keeper_speaks();
     }
 
     async fn hoard(&mut self, batches: u64) {
@@ -415,13 +417,7 @@ impl Device {
     async fn reconnect(&mut self) -> Result<()> {
         self.seat().connected.store(false, Ordering::SeqCst);
         self.hear(Event::Disconnected);
-        let identity = Identity {
-            fleet: self.common.fleet.parse()?,
-            device: name(self.index).parse()?,
-            profile: self.library.profile.clone(),
-            profile_digest: self.library.profile_digest.clone(),
-        };
-        let (bus, events) = connect(self.index, &self.common, &identity, &self.boot)?;
+        let (bus, events) = connect(self.index, &self.common, &self.boot)?;
         self.events = events;
         std::mem::replace(&mut self.bus, bus).leave(false).await;
         Ok(())
@@ -435,12 +431,7 @@ async fn due(ticks: &mut Option<Interval>) {
     }
 }
 
-fn connect(
-    index: usize,
-    common: &Common,
-    identity: &Identity,
-    boot: &BootId,
-) -> Result<(Bus, mpsc::Receiver<Event>)> {
+fn connect(index: usize, common: &Common, boot: &BootId) -> Result<(Bus, mpsc::Receiver<Event>)> {
     let (sender, events) = mpsc::channel(EVENTS_MAX);
     // Nobody renews certificates where there are none.
     let (_, renewed) = watch::channel(0);
@@ -450,7 +441,7 @@ fn connect(
         clock: Arc::new(FloorClock::new(0)),
         renewed,
     };
-    let who = (identity.fleet.clone(), identity.device.clone(), boot.clone());
+    let who = (common.fleet.parse()?, name(index).parse()?, boot.clone());
     Ok((Bus::start(way, who, sender)?, events))
 }
 

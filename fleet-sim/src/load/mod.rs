@@ -23,6 +23,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::cloud_api::Cloud;
+use crate::functions::{price_params, tou_params};
 use crate::swarm::library::PROFILE;
 use board::{Board, Seat, now_ms};
 use crowd::Crowd;
@@ -210,12 +211,7 @@ impl Stage<'_> {
     }
 
     fn set_active(&self, module: usize) -> Result<()> {
-        let params = [
-            json!({"off_peak_start_hour": 23.0, "off_peak_end_hour": 7.0, "high_c": 60.0,
-                "low_c": 45.0}),
-            json!({"comfort_min_c": 42.0, "high_c": 65.0, "low_c": 40.0, "heat_c_per_hour": 6.0,
-                "use_c_per_hour": 1.0}),
-        ];
+        let params = [tou_params(), price_params()];
         let active = json!({"module": self.modules[module], "params": params[module]});
         let layer = json!({
             "functions": {"setpoint": {"active": active}},
@@ -246,7 +242,7 @@ impl Stage<'_> {
         let crowd = Crowd::start(common, &self.board, threads, self.options.ramp)?;
         let ramp = self.board.seats.len() as f64 / f64::from(self.options.ramp);
         let patience = self.patience + Duration::from_secs_f64(ramp);
-        self.report.connecting.converged = self.board.wait(patience, |seat| version(seat) > 0);
+        self.report.connecting.converged = self.board.wait(patience, |_, seat| version(seat) > 0);
         self.report.connecting.seconds = start.elapsed().as_secs_f64();
         self.weigh(|weight, memory| weight.connected_bytes = memory.resident_bytes);
         Ok(crowd)
@@ -255,18 +251,15 @@ impl Stage<'_> {
     /// Another module for all, from approval to in force.
     fn publish(&mut self) -> Result<()> {
         self.set_active(1)?;
-        let before: Vec<u64> = self.board.seats.iter().map(version).collect();
-        let newer = before.iter().max().copied().unwrap_or(0);
+        let most = |of: fn(&Seat) -> &AtomicU64| self.board.each(of).into_iter().max().unwrap_or(0);
+        let newest = most(|seat| &seat.version);
         self.board.take_taken_us();
         let (start, start_ms) = (Instant::now(), now_ms());
         let waited = self.approve()?;
         ensure!(waited == self.board.seats.len(), "{waited} devices waited for an approval");
         self.report.publishing.signed_s = start.elapsed().as_secs_f64();
-        let converged = self.board.wait(self.patience, |seat| version(seat) > newer);
-        let last = |of: fn(&Seat) -> &AtomicU64| {
-            self.board.seats.iter().map(|seat| of(seat).load(Ordering::SeqCst)).max().unwrap_or(0)
-        };
-        let (arrived_ms, last_ms) = (last(|seat| &seat.arrived_ms), last(|seat| &seat.since_ms));
+        let converged = self.board.wait(self.patience, |_, seat| version(seat) > newest);
+        let (arrived_ms, last_ms) = (most(|seat| &seat.arrived_ms), most(|seat| &seat.since_ms));
         let taken = self.board.take_taken_us();
         let known = self.cloud.converge(self.board.seats.len() as u64)?;
         ensure!(known as usize >= converged, "the cloud knows of {known} devices in sync only");
@@ -337,23 +330,18 @@ impl Stage<'_> {
     /// What a fleet that was away has to tell.
     fn drain(&mut self, crowd: &Crowd) -> Result<()> {
         self.stored(self.patience)?;
-        let before = self.board.sum(|seat| &seat.made);
         let backlog = u64::from(self.options.backlog);
-        let made: Vec<u64> =
-            self.board.seats.iter().map(|s| s.made.load(Ordering::SeqCst)).collect();
+        let made = self.board.each(|seat| &seat.made);
         crowd.tell(Order::Hoard(backlog));
-        let start = Instant::now();
-        let is_ready =
-            |(seat, made): (&Seat, &u64)| seat.made.load(Ordering::SeqCst) >= made + backlog;
-        while !self.board.seats.iter().zip(&made).all(is_ready) {
-            ensure!(start.elapsed() < self.patience, "the devices do not fill their outboxes");
-            std::thread::sleep(Duration::from_millis(10));
-        }
+        let ready = self
+            .board
+            .wait(self.patience, |at, seat| seat.made.load(Ordering::SeqCst) >= made[at] + backlog);
+        ensure!(ready == made.len(), "only {ready} of {} devices fill their outbox", made.len());
         crowd.tell(Order::Drain);
         let start = Instant::now();
         self.stored(self.patience)?;
         let seconds = start.elapsed().as_secs_f64();
-        let batches = self.board.sum(|seat| &seat.made) - before;
+        let batches = self.board.sum(|seat| &seat.made) - made.iter().sum::<u64>();
         let stored_per_s = batches as f64 / seconds;
         self.report.draining = Draining { batches, seconds, stored_per_s, ..Draining::default() };
         Ok(())
@@ -362,7 +350,7 @@ impl Stage<'_> {
     /// Waits until all that was made is acknowledged.
     fn stored(&self, patience: Duration) -> Result<()> {
         let is_stored =
-            |seat: &Seat| seat.stored.load(Ordering::SeqCst) == seat.made.load(Ordering::SeqCst);
+            |_, seat: &Seat| seat.stored.load(Ordering::SeqCst) == seat.made.load(Ordering::SeqCst);
         let done = self.board.wait(patience, is_stored);
         let all = self.board.seats.len();
         ensure!(done == all, "{done} of {all} devices emptied their outbox within {patience:?}");
@@ -370,19 +358,15 @@ impl Stage<'_> {
     }
 
     fn reconnect(&mut self, crowd: &Crowd) {
-        let documents: Vec<u64> =
-            self.board.seats.iter().map(|s| s.documents.load(Ordering::SeqCst)).collect();
+        let documents = self.board.each(|seat| &seat.documents);
         let start = Instant::now();
         crowd.tell(Order::Reconnect);
-        let is_back = |(seat, before): (&Seat, &u64)| {
-            seat.connected.load(Ordering::SeqCst) && seat.documents.load(Ordering::SeqCst) > *before
-        };
-        let back = || self.board.seats.iter().zip(&documents).filter(|at| is_back(*at)).count();
-        while back() < self.board.seats.len() && start.elapsed() < self.patience {
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        let back = self.board.wait(self.patience, |at, seat| {
+            seat.connected.load(Ordering::SeqCst)
+                && seat.documents.load(Ordering::SeqCst) > documents[at]
+        });
         let seconds = start.elapsed().as_secs_f64();
-        self.report.reconnecting = Reconnecting { back: back(), seconds };
+        self.report.reconnecting = Reconnecting { back, seconds };
     }
 
     /// Holds the cloud's word against the devices'.

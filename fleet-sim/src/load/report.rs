@@ -5,6 +5,8 @@ use gnomon_schemas::histogram::Histogram;
 use serde::Serialize;
 use std::fmt;
 
+use crate::percentiles::nearest_ranks;
+
 /// Percentiles of a time in milliseconds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Milliseconds {
@@ -20,13 +22,9 @@ pub struct Milliseconds {
 
 impl Milliseconds {
     /// Of these values, exactly; zeros of none.
-    pub fn of(mut values: Vec<u64>) -> Milliseconds {
-        values.sort_unstable();
-        let rank = |percent: usize| {
-            let index = (values.len() * percent).div_ceil(100).saturating_sub(1);
-            values.get(index).copied().unwrap_or(0)
-        };
-        Milliseconds { p50: rank(50), p95: rank(95), p99: rank(99), max: rank(100) }
+    pub fn of(values: Vec<u64>) -> Milliseconds {
+        let [p50, p95, p99, max] = nearest_ranks(values, [50, 95, 99, 100]);
+        Milliseconds { p50, p95, p99, max }
     }
 
     /// Of a histogram, to two significant figures.

@@ -10,6 +10,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use super::guests::{self, guest};
+use crate::functions::{price_params, tou_params};
 
 /// The profile of every simulated device: the running example's.
 pub const PROFILE: &[u8] = include_bytes!("../../../schemas/examples/profile.json");
@@ -106,13 +107,9 @@ impl Library {
 }
 
 fn modules() -> anyhow::Result<Vec<Module>> {
-    let tou = serde_json::json!({"off_peak_start_hour": 23.0, "off_peak_end_hour": 7.0,
-        "high_c": 60.0, "low_c": 45.0});
-    let price = serde_json::json!({"comfort_min_c": 42.0, "high_c": 65.0, "low_c": 40.0,
-        "heat_c_per_hour": 6.0, "use_c_per_hour": 1.0});
     let mut all = vec![
-        example("water-heater-tou", gnomon_examples::WATER_HEATER_TOU, tou),
-        example("water-heater-price", gnomon_examples::WATER_HEATER_PRICE, price),
+        example("water-heater-tou", gnomon_examples::WATER_HEATER_TOU, tou_params()),
+        example("water-heater-price", gnomon_examples::WATER_HEATER_PRICE, price_params()),
         example(
             "water-heater-hot",
             gnomon_examples::WATER_HEATER_HOT,
